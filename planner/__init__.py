@@ -1,0 +1,1 @@
+"""planner: decide what to train before the money is spent."""

@@ -1,0 +1,1 @@
+"""Laws, fits and their intervals: numpy and scipy only."""

@@ -1,0 +1,1 @@
+"""A plan for a budget: decisions, cost, verdict."""

@@ -1,0 +1,148 @@
+"""The seam between the planner and whatever trains: two methods, no base class.
+
+A proxy says how large a shape is (cheap, asked before anything is spent) and trains one trial. Only
+plain data and the proxy's *name* cross a process boundary; :func:`load_proxy` turns a name into the
+object on the other side. Names are ``gpt`` (shipped), ``package.module:object`` or
+``file.py:object``; the object is called with the data source and the options of the YAML.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol, cast
+
+from planner.errors import SpaceError, UsageError
+from planner.run import Status, Trial
+from planner.shape import ModelShape, Size
+
+
+class StopTrial(Exception):
+    """Raised by ``ctx.report`` to stop a hopeless or cancelled trial; let it pass through."""
+
+
+class Context(Protocol):
+    """What a trial may use."""
+
+    checkpoint_dir: Path
+    """A folder of this trial alone; what lies in it survives a restart of the trial."""
+
+    parent: Path | None
+    """The checkpoint folder of the trunk a fork starts from."""
+
+    device: str
+    """``cpu``, ``cuda:0`` ..."""
+
+    def report(self, *, tokens: int, loss: float, **values: float) -> None:
+        """Record a point of the curve (train loss); raises StopTrial when the trial must end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a trial: see :class:`planner.run.Run` for the meaning of the fields."""
+
+    status: Status
+    loss: float
+    loss_se: float
+    tokens: int
+    note: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Proxy(Protocol):
+    """Anything that can be sized and trained.
+
+    ``capabilities`` declares what the proxy can do beyond training from scratch: ``"fork"`` (start
+    from a trunk's checkpoint), ``"resume"`` (continue from its own checkpoint folder),
+    ``"finder"`` (an LR range test). ``recipe`` is the proxy's share of every trial key: its
+    version, the hashes of training and evaluation data, precision, parametrisation; asking for it
+    may prepare the data.
+    """
+
+    capabilities: frozenset[str]
+
+    def size(self, shape: Mapping[str, Any]) -> Size:
+        """Return parameters and FLOPs per token; SpaceError for an impossible shape."""
+        ...
+
+    def recipe(self) -> Mapping[str, Any]:
+        """Return plain data that identifies what this proxy trains on and how."""
+        ...
+
+    def train(self, trial: Trial, ctx: Context) -> Outcome:
+        """Train one trial to its end, reporting along the way."""
+        ...
+
+
+class TransformerProxy(Proxy, Protocol):
+    """A proxy whose shapes are transformers: the plan can then name a buildable target shape."""
+
+    def model_shape(self, shape: Mapping[str, Any]) -> ModelShape:
+        """Return the full shape behind a size of the YAML."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySpec:
+    """All that is needed to make a proxy anywhere: plain data."""
+
+    name: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load_proxy(spec: ProxySpec) -> Proxy:
+    """Make the proxy a spec names. Raises UsageError or SpaceError with what to write instead."""
+    factory = _factory(spec.name)
+    try:
+        inspect.signature(factory).bind(data=spec.data, **spec.options)
+    except TypeError as error:
+        known = ", ".join(p for p in inspect.signature(factory).parameters if p != "data")
+        raise SpaceError(
+            f"proxy {spec.name}: {error}; the options it knows are: {known or 'none'}"
+        ) from None
+    return factory(data=spec.data, **spec.options)
+
+
+def _factory(name: str) -> Callable[..., Proxy]:
+    if ":" not in name:
+        return _registered(name)
+    place, _, attribute = name.rpartition(":")
+    module = _from_file(Path(place)) if place.endswith(".py") else _from_package(place)
+    if not hasattr(module, attribute):
+        raise UsageError(f"proxy {name}: {place} has no `{attribute}`")
+    return cast(Callable[..., Proxy], getattr(module, attribute))
+
+
+def _registered(name: str) -> Callable[..., Proxy]:
+    """Find a shipped or installed proxy by its entry point ``planner.proxies``."""
+    found = {point.name: point for point in entry_points(group="planner.proxies")}
+    if name not in found:
+        raise UsageError(
+            f"there is no proxy named {name!r}; known: {', '.join(sorted(found))}; "
+            "your own: `package.module:object` or `file.py:object`"
+        )
+    return cast(Callable[..., Proxy], found[name].load())
+
+
+def _from_package(place: str) -> ModuleType:
+    try:
+        return importlib.import_module(place)
+    except ImportError as error:
+        raise UsageError(f"the proxy's module {place} cannot be imported: {error}") from error
+
+
+def _from_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"planner_user_proxy_{path.stem}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise UsageError(f"the proxy's file {path} does not exist")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,184 @@
+"""What to run (Trial, with its key) and what happened (Run)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from planner.shape import Size
+
+
+class Status(StrEnum):
+    """How a trial ended. Only ``DONE`` losses are values; the others are bounds (censored)."""
+
+    DONE = "done"
+    DIVERGED = "diverged"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Learning rate over a run: linear warmup, then ``name``.
+
+    ``constant`` | ``linear`` (to final_lr_ratio) | ``cosine`` | ``wsd`` (constant, then a 1-sqrt
+    cooldown over the last ``decay_ratio`` of the tokens) | ``finder`` (lr rises geometrically from
+    ``lr * final_lr_ratio`` to ``lr``; no warmup).
+    """
+
+    name: str = "wsd"
+    decay_ratio: float = 0.2
+    final_lr_ratio: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One training run to be made, as plain data.
+
+    ``tokens`` is the whole path from step 0. A fork names the key of its ``parent`` (a trunk with
+    schedule ``constant``) and starts from the trunk's state at ``fork_at`` tokens; a trunk lists in
+    ``keep_at`` the tokens at which it must leave a checkpoint. ``stage`` says which question asked
+    for the run; it is not part of the key, so two stages can share one run.
+    """
+
+    stage: str
+    shape: Mapping[str, Any]
+    tokens: int
+    batch_tokens: int
+    lr: float
+    warmup_tokens: int
+    schedule: Schedule = field(default_factory=Schedule)
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip: float = 1.0
+    seed: int = 0
+    parent: str | None = None
+    fork_at: int = 0
+    keep_at: tuple[int, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps from step 0."""
+        return self.tokens // self.batch_tokens
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens this trial itself must train: a fork pays for its branch only."""
+        return self.tokens - self.fork_at
+
+    def key(self, recipe: Mapping[str, Any]) -> str:
+        """Hash the trial (but for its stage) and the recipe it is trained under."""
+        content = {name: value for name, value in asdict(self).items() if name != "stage"}
+        return content_hash({"trial": content, "recipe": recipe})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the trial as plain data."""
+        return asdict(self) | {"shape": dict(self.shape), "keep_at": list(self.keep_at)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Trial:
+        """Read a trial back from plain data."""
+        values = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        values["schedule"] = Schedule(**values["schedule"])
+        values["keep_at"] = tuple(values["keep_at"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A trial that has ended.
+
+    ``loss`` is nats per token on the frozen evaluation set after decay (nan when there is none),
+    ``loss_se`` the standard error that evaluation set leaves. ``flops`` counts the whole path (the
+    law's C), ``spent_flops`` what this run and its failed attempts cost. ``metrics`` holds
+    what else the proxy measured.
+    """
+
+    trial: Trial
+    key: str
+    status: Status
+    loss: float
+    loss_se: float
+    size: Size
+    tokens: int
+    spent_flops: float
+    seconds: float = 0.0
+    device: str = ""
+    note: str = ""
+    attempt: int = 1
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def flops(self) -> float:
+        """C of the run: the whole path from step 0."""
+        return self.size.flops(self.tokens)
+
+    @property
+    def done(self) -> bool:
+        """Say whether the loss is a value."""
+        return self.status is Status.DONE
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the run as plain data, one line of runs.jsonl."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        flat = asdict(self.size) | {"flops": self.flops, "metrics": dict(self.metrics)}
+        flat |= {"status": self.status.value, "trial": self.trial.to_json()}
+        shared = (
+            "stage",
+            "lr",
+            "batch_tokens",
+            "warmup_tokens",
+            "weight_decay",
+            "beta2",
+            "seed",
+            "parent",
+        )
+        flat |= {name: getattr(self.trial, name) for name in shared}
+        flat |= {
+            "schedule": self.trial.schedule.name,
+            "decay_ratio": self.trial.schedule.decay_ratio,
+        }
+        return {name: value for name, value in own.items() if name != "size"} | flat
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Run:
+        """Read a run back from a line of runs.jsonl."""
+        values = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        values["trial"] = Trial.from_json(data["trial"])
+        values["status"] = Status(data["status"])
+        values["size"] = Size(*(float(data[f.name]) for f in fields(Size)))
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Trials proposed together from the set of everything that ended before.
+
+    ``why`` is the sentence the progress line and the report show.
+    """
+
+    number: int
+    stage: str
+    trials: tuple[Trial, ...]
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the round as plain data."""
+        return asdict(self) | {"trials": [trial.to_json() for trial in self.trials]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Round:
+        """Read a round back from plain data."""
+        trials = tuple(Trial.from_json(trial) for trial in data["trials"])
+        return cls(data["number"], data["stage"], trials, data["why"])
+
+
+def content_hash(data: object) -> str:
+    """Hash plain data: 16 hex digits of SHA-256 over its canonical JSON."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

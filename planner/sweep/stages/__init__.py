@@ -1,0 +1,1 @@
+"""The questions a sweep asks, one file per question."""

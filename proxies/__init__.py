@@ -1,0 +1,1 @@
+"""The models that stand in for the real one, and the only home of torch."""
