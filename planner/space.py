@@ -1,1 +1,331 @@
-"""space."""
+"""The search space: what a study may try, and what it may cost (contracts.md section 3).
+
+A YAML mapping becomes one frozen :class:`SearchSpace`. Everything has a default but ``sizes`` and
+``budget.flops``. Counts may be written 300M or 2e13. Wrong keys and values are refused together, each with
+file, line, key path and, for an unknown key, the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from planner._yaml import Places, apply_overrides, read_yaml, write_yaml
+from planner.errors import SpaceError, UsageError
+from planner.units import parse_count, parse_duration, parse_gpu_hours, parse_money, parse_multiple
+
+
+def _read(parse: Callable[[str | float], float]) -> BeforeValidator:
+    """Make a parser of :mod:`planner.units` usable on a field."""
+
+    def read(value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError("must be a number")
+        try:
+            return parse(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
+    return BeforeValidator(read)
+
+
+Count = Annotated[float, Field(gt=0), _read(parse_count)]
+Tokens = Annotated[int, Field(gt=0), _read(parse_count)]
+
+
+class _Part(BaseModel):
+    """A mapping of the YAML: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProxyChoice(_Part):
+    """Which proxy stands in for the real model, and its options (the proxy checks them)."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class Axis(_Part):
+    """A geometric grid: low, low * factor, ... up to high.
+
+    Written ``{log: [low, high], factor: f}`` or, as W&B sweeps spell it, ``{distribution:
+    log_uniform_values, min: low, max: high}``.
+    """
+
+    spelled: ClassVar[tuple[str, ...]] = ("log", "factor", "distribution", "min", "max")
+
+    low: Count
+    high: Count
+    factor: Annotated[float, Field(gt=1)] = 2.0
+
+    def values(self) -> tuple[float, ...]:
+        """Return the points of the grid, rising; the last one is at most ``high``."""
+        count = math.floor(math.log(self.high / self.low) / math.log(self.factor) + 1e-9) + 1
+        return tuple(self.low * self.factor**i for i in range(count))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelling(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        if "distribution" in data:
+            if (name := data.pop("distribution")) != "log_uniform_values":
+                raise ValueError(f"has distribution {name!r}; only log_uniform_values is supported")
+            data["log"] = [data.pop("min", None), data.pop("max", None)]
+        if "log" in data:
+            ends = data.pop("log")
+            if not isinstance(ends, list) or len(ends) != 2 or None in ends:
+                raise ValueError("needs a lowest and a highest value, such as log: [0.001, 0.064]")
+            data["low"], data["high"] = ends
+        return data
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(
+                f"is reversed: {self.low:g} is above {self.high:g}; write [{self.high:g}, {self.low:g}]"
+            )
+        if self.low == self.high:
+            raise ValueError(f"is empty: it begins and ends at {self.low:g}; give it a range")
+        return self
+
+    @model_serializer
+    def _as_written(self) -> dict[str, Any]:
+        return {"log": [self.low, self.high], "factor": self.factor}
+
+
+class BatchAxis(Axis):
+    """The batch grid, tokens per step; its minimum is flat, so it is coarser."""
+
+    factor: Annotated[float, Field(gt=1)] = 4.0
+
+
+class Horizons(_Part):
+    """Tokens per run of the ladder, rising; with ``forks`` one trunk serves several of them."""
+
+    tokens_per_run: Annotated[tuple[Tokens, ...], Field(min_length=1)] = (
+        1_000_000,
+        2_000_000,
+        4_000_000,
+    )
+    forks: bool = True
+
+    @field_validator("tokens_per_run")
+    @classmethod
+    def _rising(cls, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        if any(b <= a for a, b in zip(tokens, tokens[1:], strict=False)):
+            raise ValueError(f"must rise from one to the next; got {list(tokens)}")
+        return tokens
+
+
+class HeldOut(_Part):
+    """The held-out rung: ``sizes`` sizes at one C of ``compute`` times the ladder's largest."""
+
+    compute: Annotated[float, Field(ge=2), _read(parse_multiple)] = 2.0
+    sizes: Annotated[int, Field(ge=1)] = 3
+
+
+class Stages(_Part):
+    """Which questions the sweep asks."""
+
+    finder: bool = True
+    seeds: Annotated[int, Field(ge=0)] = 3
+    lr_batch: bool = True
+    confirm: bool = False
+    warmup: bool = True
+    weight_decay: bool = False
+    ladder: bool = True
+    held_out: HeldOut | None = HeldOut()
+
+    @field_validator("held_out", mode="before")
+    @classmethod
+    def _switch(cls, value: object) -> object:
+        if value in (False, "off", "no", "false"):
+            return None
+        return {} if value in (True, "on", "yes", "true") else value
+
+
+class Budget(_Part):
+    """What the sweep may cost. FLOPs steer; GPU-hours, dollars and ``wall`` seconds only stop it."""
+
+    flops: Count
+    gpu_hours: Annotated[float, Field(gt=0), _read(parse_gpu_hours)] | None = None
+    usd: Annotated[float, Field(gt=0), _read(parse_money)] | None = None
+    wall: Annotated[float, Field(gt=0), _read(parse_duration)] | None = None
+
+
+class Target(_Part):
+    """What the report plans for: FLOPs, or devices for a time, or money for a device."""
+
+    flops: Count | None = None
+    gpus: Annotated[int, Field(gt=0)] | None = None
+    gpu: str | None = None
+    days: Annotated[float, Field(gt=0)] | None = None
+    mfu: Annotated[float, Field(gt=0, le=1)] | None = None
+    usd: Annotated[float, Field(gt=0), _read(parse_money)] | None = None
+    price: Annotated[float, Field(gt=0), _read(parse_money)] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = self.model_fields_set
+        kinds: tuple[tuple[set[str], set[str]], ...] = (
+            ({"flops"}, set()),
+            ({"gpus", "gpu", "days"}, {"mfu", "price"}),
+            ({"usd", "gpu"}, {"price", "mfu"}),
+        )
+        if not any(needed <= given <= needed | optional for needed, optional in kinds):
+            raise ValueError(
+                f"with {', '.join(sorted(given)) or 'nothing'} says too little or too much; write "
+                "{flops} or {gpus, gpu, days, mfu} or {usd, gpu, price}"
+            )
+        return self
+
+
+class ExecutorChoice(_Part):
+    """Where trials run; the plan does not depend on it."""
+
+    name: Literal["inline", "local"] = "local"
+    workers: Annotated[int, Field(ge=1)] = Field(default_factory=lambda: os.cpu_count() or 1)
+
+
+class SearchSpace(_Part):
+    """A whole study as its YAML describes it."""
+
+    study: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    seed: Annotated[int, Field(ge=0)] = 0
+    proxy: ProxyChoice = ProxyChoice(name="gpt")
+    data: dict[str, Any] = {}
+    shapes: tuple[dict[str, Any], ...] = Field(alias="sizes", min_length=1)
+    lr: Axis = Axis(low=1e-3, high=6.4e-2)
+    batch_tokens: BatchAxis = BatchAxis(low=256, high=4096)
+    horizons: Horizons = Horizons()
+    stages: Stages = Stages()
+    budget: Budget
+    planned: Target | None = Field(None, alias="target")
+    executor: ExecutorChoice = Field(default_factory=ExecutorChoice)
+
+    @property
+    def target(self) -> dict[str, Any]:
+        """What the report plans for, as given; empty when the YAML names no target."""
+        return self.planned.model_dump(exclude_none=True) if self.planned else {}
+
+    @field_validator("shapes", mode="before")
+    @classmethod
+    def _spread(cls, sizes: object) -> object:
+        shapes = list(_spread_sizes(sizes)) if isinstance(sizes, dict) else sizes
+        if isinstance(shapes, list) and all(isinstance(shape, dict) for shape in shapes):
+            shapes = [_read_shape(shape) for shape in shapes]
+            if twice := next((s for i, s in enumerate(shapes) if s in shapes[:i]), None):
+                raise ValueError(f"lists {twice} twice; every size may appear once")
+            return shapes
+        raise ValueError("must be a mapping such as {width: [16, 24], depth: 2}, or a list of them")
+
+    @field_serializer("planned")
+    def _planned(self, planned: Target | None) -> dict[str, Any] | None:
+        return self.target if planned else None
+
+
+def load_space(path: str | Path, overrides: Sequence[str] = ()) -> SearchSpace:
+    """Read a search space; ``overrides`` are ``dotted.path=value`` of ``--set``.
+
+    ``study`` defaults to the name of the file. Raises SpaceError with one sentence per problem.
+    """
+    data, places = read_yaml(Path(path))
+    apply_overrides(data, places, overrides)
+    try:
+        return SearchSpace.model_validate({"study": Path(path).stem} | data)
+    except ValidationError as error:
+        problems = [_sentence(problem, places) for problem in error.errors()]
+        raise SpaceError("\n".join(problems)) from None
+
+
+def dump_space(space: SearchSpace) -> str:
+    """Write a space as YAML that :func:`load_space` reads back as the same space."""
+    return write_yaml(space.model_dump(mode="json", by_alias=True, exclude_none=False))
+
+
+def _spread_sizes(sizes: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Turn lists per key into one mapping per size; single values hold for every size."""
+    lengths = {key: len(value) for key, value in sizes.items() if isinstance(value, list)}
+    if len(set(lengths.values())) > 1:
+        counts = " and ".join(f"{count} of `{key}`" for key, count in lengths.items())
+        raise ValueError(f"lists {counts}; lists must be of equal length, one entry per size")
+    for index in range(next(iter(lengths.values()), 1)):
+        yield {key: value[index] if key in lengths else value for key, value in sizes.items()}
+
+
+def _read_shape(shape: dict[str, Any]) -> dict[str, Any]:
+    return {key: _read_entry(key, value) for key, value in shape.items()}
+
+
+def _read_entry(key: str, value: Any) -> Any:
+    """Read a count of a shape; words that are no count belong to the proxy and pass as they are."""
+    if isinstance(value, str):
+        try:
+            value = parse_count(value)
+        except UsageError:
+            return value
+        value = int(value) if value.is_integer() else value
+    if isinstance(value, int | float) and not isinstance(value, bool) and not value > 0:
+        raise ValueError(f"has `{key}: {value}`; it must be positive")
+    return value
+
+
+def _sentence(problem: ErrorDetails, places: Places) -> str:
+    """Write what is wrong with place and key path."""
+    loc = problem["loc"]
+    place, name = places.of(loc), ".".join(map(str, loc))
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        return f"{place}: unknown key `{loc[-1]}`{_inside(loc)}{_nearest(loc)}"
+    if kind == "missing":
+        return f"{place}: `{name}` is missing"
+    if kind in ("model_type", "dict_type"):
+        return f"{place}: `{name}` must be a mapping of keys, not {problem['input']!r}"
+    if kind == "value_error":
+        return f"{place}: `{name}` {problem['ctx']['error']}"
+    what = problem["msg"].removeprefix("Input ")
+    return f"{place}: `{name}` {what[:1].lower()}{what[1:]}; got {problem['input']!r}"
+
+
+def _inside(loc: Sequence[str | int]) -> str:
+    return f" in `{'.'.join(map(str, loc[:-1]))}`" if loc[:-1] else ""
+
+
+def _nearest(loc: Sequence[str | int]) -> str:
+    known = _known_keys(loc[:-1])
+    if near := difflib.get_close_matches(str(loc[-1]), known, n=1):
+        return f"; did you mean `{near[0]}`?"
+    return f"; the keys it knows are {', '.join(known)}"
+
+
+def _known_keys(path: Sequence[str | int]) -> tuple[str, ...]:
+    """List the keys of the mapping at ``path``."""
+    part: type[BaseModel] = SearchSpace
+    for key in path:
+        fields = {field.alias or name: field for name, field in part.model_fields.items()}
+        annotation = fields[str(key)].annotation
+        kinds = (annotation, *get_args(annotation))
+        part = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, _Part))
+    if issubclass(part, Axis):
+        return part.spelled
+    return tuple(field.alias or name for name, field in part.model_fields.items())
