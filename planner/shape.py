@@ -11,13 +11,21 @@ tests.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
 from planner.errors import SpaceError
+
+HARDWARE_WIDTH = 1024
+"""From this width on a family takes heads of at least 64 and rounds ffn to 128: narrow heads and
+ragged matrices leave tensor cores idle."""
+
+WIDTH_STEPS = ((512, 1), (2048, 64), (math.inf, 128))
+"""Widths are multiples of this (and of head_dim) below the given width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,18 +160,20 @@ class ShapeFamily:
 
     def shapes(self, smallest: float, largest: float) -> list[ModelShape]:
         """List the buildable shapes between two ``params_matmul``, and one beyond either end."""
-        step = self.head_dim * max(1, 64 // self.head_dim) if smallest > 3e7 else self.head_dim
         found: list[ModelShape] = []
-        width = step
-        while True:
-            shape = self.at_width(width)
-            if shape.params_matmul <= smallest:
-                found = [shape]
-            else:
-                found.append(shape)
-            if shape.params_matmul >= largest:
-                return found
-            width += step
+        width = 0
+        while not found or found[-1].params_matmul < largest:
+            family = self if width < HARDWARE_WIDTH else self._for_hardware()
+            step = math.lcm(family.head_dim, next(s for w, s in WIDTH_STEPS if width < w))
+            width = (width // step + 1) * step
+            shape = family.at_width(width)
+            found = [shape] if shape.params_matmul <= smallest else [*found, shape]
+        return found
+
+    def _for_hardware(self) -> Self:
+        """Return the family with heads and ffn that matrix units like: multiples of 64 and 128."""
+        head_dim, ffn = max(self.head_dim, 64), math.lcm(self.ffn_multiple, 128)
+        return replace(self, head_dim=head_dim, ffn_multiple=ffn)
 
     @classmethod
     def of(cls, shapes: Sequence[ModelShape]) -> Self:
