@@ -1,8 +1,8 @@
 """The search space: what a study may try, and what it may cost (contracts.md section 3).
 
 A YAML mapping becomes one frozen :class:`SearchSpace`. Everything has a default but ``sizes`` and
-``budget.flops``. Counts may be written 300M or 2e13. Wrong keys and values are refused together, each with
-file, line, key path and, for an unknown key, the nearest known one.
+``budget.flops``. Counts may be written 300M or 2e13. Wrong keys and values are refused together,
+each with file, line, key path and, for an unknown key, the nearest known one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import difflib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
@@ -101,9 +102,8 @@ class Axis(_Part):
     @model_validator(mode="after")
     def _rising(self) -> Self:
         if self.low > self.high:
-            raise ValueError(
-                f"is reversed: {self.low:g} is above {self.high:g}; write [{self.high:g}, {self.low:g}]"
-            )
+            low, high = f"{self.low:g}", f"{self.high:g}"
+            raise ValueError(f"is reversed: {low} is above {high}; write [{high}, {low}]")
         if self.low == self.high:
             raise ValueError(f"is empty: it begins and ends at {self.low:g}; give it a range")
         return self
@@ -132,7 +132,7 @@ class Horizons(_Part):
     @field_validator("tokens_per_run")
     @classmethod
     def _rising(cls, tokens: tuple[int, ...]) -> tuple[int, ...]:
-        if any(b <= a for a, b in zip(tokens, tokens[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(tokens)):
             raise ValueError(f"must rise from one to the next; got {list(tokens)}")
         return tokens
 
@@ -165,7 +165,7 @@ class Stages(_Part):
 
 
 class Budget(_Part):
-    """What the sweep may cost. FLOPs steer; GPU-hours, dollars and ``wall`` seconds only stop it."""
+    """What the sweep may cost. FLOPs steer; GPU-hours, usd and ``wall`` (seconds) only stop it."""
 
     flops: Count
     gpu_hours: Annotated[float, Field(gt=0), _read(parse_gpu_hours)] | None = None
@@ -277,7 +277,7 @@ def _read_shape(shape: dict[str, Any]) -> dict[str, Any]:
     return {key: _read_entry(key, value) for key, value in shape.items()}
 
 
-def _read_entry(key: str, value: Any) -> Any:
+def _read_entry(key: str, value: object) -> object:
     """Read a count of a shape; words that are no count belong to the proxy and pass as they are."""
     if isinstance(value, str):
         try:

@@ -82,7 +82,7 @@ def _parse(text: str | float, suffix: str, example: str) -> float:
         raise UsageError(f"{text!r} is not {example}")
     found = {name: word for name, word in match.groupdict().items() if word}
     value = float(found.pop("number").replace(",", "").replace("_", ""))
-    value *= SCALES[found.pop("scale", "").lower()]
+    value *= SCALES.get(found.pop("scale", "").lower(), 1.0)
     for unit in found:
         value *= SECONDS[unit]
     if not (math.isfinite(value) and value >= 0):
@@ -127,8 +127,8 @@ def format_interval(
 ) -> str:
     """Write ``value [low, high]`` with the digits its width supports.
 
-    All three are rounded to the decimal place that leaves two digits of ``high - low``. ``write`` is
-    one of the formatters above (called with the digits to keep); without it plain decimals are
+    All three are rounded to the decimal place that leaves two digits of ``high - low``. ``write``
+    is one of the formatters above (called with the digits to keep); without it plain decimals are
     written. A point, ``low == high``, keeps three digits.
     """
     step = _step(low, high) if high > low else 0.0
