@@ -1,0 +1,87 @@
+"""The law of the best batch, on a grid because its evidence may be one-sided.
+
+    ln B*(D) = c + r ln(D/D0)
+
+It depends on the horizon alone (published: independent of N at fixed D). Each horizon whose batches
+were varied brings the whole density of its ln B*, widened by the scatter round the law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from planner.arrays import Floats
+from planner.fit.cells import BatchSweep
+from planner.fit.optimum import moments
+from planner.fit.priors import Normal, Priors
+
+LEVELS, SLOPES, REACH = 241, 41, 4.0
+"""Points of the grid along c and r, and its half-width in prior sd."""
+
+KEPT = 400
+"""Points of the posterior kept: systematic draws, equally likely, sorted by c."""
+
+
+@dataclass(frozen=True)
+class BatchLaw:
+    """Posterior of (c, r) at the anchor's tokens D0, as equally likely points."""
+
+    tokens: float
+    level: Floats
+    slope: Floats
+
+    @property
+    def at_anchor(self) -> Normal:
+        """Return mean and sd of ln B* at the anchor by the law alone."""
+        return Normal(float(self.level.mean()), float(self.level.std()))
+
+    def draws(self, tokens: float, uniforms: Floats) -> Floats:
+        """Return ln B* (S,) at a horizon for uniforms (S,) that pick the points."""
+        pick = np.minimum((uniforms * len(self.level)).astype(int), len(self.level) - 1)
+        log_tokens = float(np.log(tokens / self.tokens))
+        return np.asarray(self.level[pick] + self.slope[pick] * log_tokens, dtype=np.float64)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the posterior as plain data."""
+        return {
+            "tokens": self.tokens,
+            "level": self.level.tolist(),
+            "slope": self.slope.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read the posterior back from plain data."""
+        return cls(data["tokens"], np.array(data["level"]), np.array(data["slope"]))
+
+
+def fit_batch_law(sweeps: Sequence[BatchSweep], prior: Priors) -> BatchLaw:
+    """Return the posterior of the law at the prior's anchor; without sweeps, the prior itself."""
+    steps = np.linspace(-REACH, REACH, LEVELS)[:, None], np.linspace(-REACH, REACH, SLOPES)
+    c = prior.batch.mean + prior.batch.sd * steps[0]
+    r = prior.batch_slope.mean + prior.batch_slope.sd * steps[1]
+    log_weight = -0.5 * (steps[0] ** 2 + steps[1] ** 2)
+    for sweep in sweeps:
+        x, likelihood = sweep.density.x, sweep.density.probability
+        blurred = gaussian_filter1d(likelihood, prior.batch_scatter / (x[1] - x[0]), mode="nearest")
+        log_likelihood = np.log(np.maximum(blurred, blurred.max() * 1e-12))
+        log_weight += np.interp(c + r * np.log(sweep.tokens / prior.tokens), x, log_likelihood)
+    weight = np.exp(log_weight - log_weight.max()).ravel()
+    cumulative = np.cumsum(weight) / weight.sum()
+    pick = np.searchsorted(cumulative, (np.arange(KEPT) + 0.5) / KEPT)
+    level, slope = (np.broadcast_to(axis, log_weight.shape).ravel()[pick] for axis in (c, r))
+    return BatchLaw(prior.tokens, level, slope)
+
+
+def batch_conflict(law: BatchLaw, prior: Priors) -> float:
+    """Return how far own data moved ln B* at the anchor, in sd of that move (0: silent)."""
+    mean, sd = moments(law.level, np.full(len(law.level), 1 / len(law.level)))
+    learnt = prior.batch.sd**2 - sd**2
+    if learnt < 0.05 * prior.batch.sd**2:
+        return 0.0
+    return float((mean - prior.batch.mean) / np.sqrt(learnt))

@@ -1,0 +1,198 @@
+"""Where a one-dimensional basin has its minimum, with an interval that knows it is lopsided.
+
+    L(x) = L* + k_low (x - x*)^2 below x*,  k_high (x - x*)^2 above,      x = ln lr or ln B
+
+The value people quote is the vertex of the parabola through the three points round the best one.
+The interval is the posterior over a grid of (x*, k_low, k_high), with L* integrated out and
+log-normal beliefs about the curvatures. A real basin is quadratic only near its minimum, so a
+point that lies high above the best counts with a model error of MISFIT times its rise. A diverged
+run is a bound: its loss is at least that of the best run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import log_ndtr
+
+from planner.arrays import Floats
+from planner.estimate import LEVEL
+from planner.fit.priors import Normal
+
+MISFIT = 0.1
+"""Model error as a share of a point's rise above the best: a x2 step away the quadratic form is
+good to about a tenth (the Step Law basins: 5-point parabolas are worse than 3-point ones)."""
+
+REACH = 3.0
+"""How far beyond the tested range x* may lie (ln 20)."""
+
+GRID, CURVATURES = 241, 13
+"""Points of the posterior's grid along x*, and along each ln k within +-2.5 sd."""
+
+SURE = 0.9
+"""Probability that x* lies inside the tested range at which an end counts as interior."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basin:
+    """A located minimum; x in ln units, losses in nats."""
+
+    x: float
+    """Posterior mean of x*."""
+    sd: float
+    low: float
+    """Ends of the 90 % interval of x*."""
+    high: float
+    vertex: float
+    """Vertex of the three-point parabola, clipped to its points."""
+    floor: float
+    """Posterior mean of L*."""
+    floor_sd: float
+    log_k_low: Normal
+    log_k_high: Normal
+    flat: tuple[float, float]
+    """Where the expected loss is within the tolerance of the minimum."""
+    interior_low: bool
+    """The tested range reaches below x*; when False, ``low`` is no more than a guess."""
+    interior_high: bool
+
+    @property
+    def interior(self) -> bool:
+        """Say whether the minimum lies inside the tested range on both sides."""
+        return self.interior_low and self.interior_high
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the basin as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read a basin back from plain data."""
+        curvatures = {name: Normal(**data[name]) for name in ("log_k_low", "log_k_high")}
+        return cls(**(dict(data) | curvatures | {"flat": tuple(data["flat"])}))
+
+
+@dataclass(frozen=True)
+class Density:
+    """Posterior of x* under a flat prior: an even grid (G,) and probabilities that sum to 1."""
+
+    x: Floats
+    probability: Floats
+
+    def quantile(self, q: float) -> float:
+        """Return the q-quantile."""
+        return float(np.interp(q, np.cumsum(self.probability), self.x))
+
+    def mean_sd(self) -> tuple[float, float]:
+        """Return mean and standard deviation."""
+        return moments(self.x, self.probability)
+
+
+def locate(
+    x: Floats, loss: Floats, sd: Floats, curvature: tuple[Normal, Normal], *, tolerance: float
+) -> tuple[Basin, Density]:
+    """Locate the minimum of losses measured at x; all arrays (n,), nan losses mean diverged.
+
+    ``sd`` is the noise of each loss in nats, ``curvature`` the beliefs about (ln k_low, ln k_high).
+    At least two losses must be values, at two different x. Points may repeat (seeds).
+    """
+    ok = np.isfinite(loss)
+    if np.unique(x[ok]).size < 2:
+        raise ValueError("a basin needs finished runs at two different settings or more")
+    grid = np.linspace(x.min() - REACH, x.max() + REACH, GRID)
+    steps = np.linspace(-2.5, 2.5, CURVATURES)
+    log_k = [belief.mean + belief.sd * steps for belief in curvature]
+    weight, floors, floor_var = _posterior(x, loss, sd, (grid, log_k[0], log_k[1]), curvature)
+    density = Density(grid, weight.sum((1, 2)))
+    k_low = Normal(*moments(log_k[0], weight.sum((0, 2))))
+    k_high = Normal(*moments(log_k[1], weight.sum((0, 1))))
+    floor, spread = moments(floors, weight)
+    centre, width = density.mean_sd()
+    best = x[ok][np.argmin(loss[ok])]
+    tested = x if ok.all() else x[ok | (x > best)]
+    basin = Basin(
+        x=centre,
+        sd=width,
+        low=density.quantile((1 - LEVEL) / 2),
+        high=density.quantile((1 + LEVEL) / 2),
+        vertex=parabola(x[ok], loss[ok]),
+        floor=floor,
+        floor_sd=float(np.hypot(spread, np.sqrt(floor_var))),
+        log_k_low=k_low,
+        log_k_high=k_high,
+        flat=_flat(density, np.exp(k_low.mean), np.exp(k_high.mean), tolerance),
+        interior_low=bool(
+            best > tested.min() and density.probability[grid > tested.min()].sum() >= SURE
+        ),
+        interior_high=bool(
+            best < tested.max() and density.probability[grid < tested.max()].sum() >= SURE
+        ),
+    )
+    return basin, density
+
+
+def parabola(x: Floats, loss: Floats) -> float:
+    """Return the vertex through the best point and its neighbours, clipped to these.
+
+    Repeated x are averaged; at an end of the grid the best point itself is returned.
+    """
+    places, inverse = np.unique(x, return_inverse=True)
+    mean = np.bincount(inverse, loss) / np.bincount(inverse)
+    best = int(np.argmin(mean))
+    if best in (0, len(places) - 1):
+        return float(places[best])
+    around = slice(best - 1, best + 2)
+    shift = places[around] - places[best]
+    quadratic, slope, _ = np.polyfit(shift, mean[around], 2)
+    vertex = -slope / (2 * quadratic) if quadratic > 0 else 0.0
+    return float(places[best] + np.clip(vertex, shift[0], shift[2]))
+
+
+def moments(values: Floats, weight: Floats) -> tuple[float, float]:
+    """Return mean and standard deviation of values under weights that sum to 1."""
+    mean = float(np.sum(weight * values))
+    return mean, float(np.sqrt(max(np.sum(weight * (values - mean) ** 2), 0.0)))
+
+
+def _posterior(
+    x: Floats,
+    loss: Floats,
+    sd: Floats,
+    axes: tuple[Floats, Floats, Floats],
+    curvature: tuple[Normal, Normal],
+) -> tuple[Floats, Floats, float]:
+    """Return weights (G, K, K) that sum to 1, L* given (x*, k_low, k_high), its variance."""
+    grid, log_low, log_high = axes
+    ok = np.isfinite(loss)
+    u = x - grid[:, None]
+    below, above = np.where(u < 0, u**2, 0.0), np.where(u >= 0, u**2, 0.0)
+    rise = (
+        np.exp(log_low)[:, None, None] * below[:, None, None]
+        + np.exp(log_high)[:, None] * above[:, None, None]
+    )
+    best = float(loss[ok].min())
+    noise = np.hypot(sd[ok], MISFIT * (loss[ok] - best))
+    precision = noise**-2
+    gap = loss[ok] - rise[..., ok]
+    floor_var = float(1 / precision.sum())
+    floors = gap @ precision * floor_var
+    log_weight = -0.5 * (gap - floors[..., None]) ** 2 @ precision
+    if not ok.all():
+        beyond = (floors[..., None] + rise[..., ~ok] - best) / np.sqrt(sd[~ok] ** 2 + floor_var)
+        log_weight = log_weight + log_ndtr(beyond).sum(-1)
+    low, high = curvature
+    log_weight -= 0.5 * ((log_low[:, None] - low.mean) / low.sd) ** 2
+    log_weight -= 0.5 * ((log_high - high.mean) / high.sd) ** 2
+    weight = np.exp(log_weight - log_weight.max())
+    return weight / weight.sum(), floors, floor_var
+
+
+def _flat(density: Density, k_low: float, k_high: float, tolerance: float) -> tuple[float, float]:
+    """Return the ends of {x: expected loss <= its minimum + tolerance}."""
+    u = density.x[:, None] - density.x
+    expected = np.where(u < 0, k_low, k_high) * u**2 @ density.probability
+    inside = density.x[expected <= expected.min() + tolerance]
+    return float(inside[0]), float(inside[-1])

@@ -1,0 +1,246 @@
+"""Learning rate and batch of another size and horizon, from own sweeps and published priors (MAP).
+
+    ln lr*(N, D, B) = a + p ln(N/N0) + q ln(D/D0) - ln(1 + B_s(D)/B),   ln B_s = s + g ln(D/D0)
+    ln B*(D)        = c + r ln(D/D0)
+
+(N0, D0) is the anchor: the size and horizon with most cells. The learning-rate law is fitted to
+the cells' ln lr* by Gauss-Newton with a Laplace covariance, the batch law on a grid of (c, r): a
+batch optimum at the edge of its grid is a bound and no normal. Predictions add what no fit removes:
+
+    sd^2 = x' Sigma x + scatter^2 + (drift * decades of compute outside the cells)^2
+
+Without own cells both laws are the published ones, and the findings say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import ndtri
+
+from planner.arrays import Floats
+from planner.estimate import LEVEL, Estimate
+from planner.finding import Finding
+from planner.fit.batch_law import BatchLaw, fit_batch_law
+from planner.fit.cells import (
+    BatchSweep,
+    Cell,
+    SeedNoise,
+    batch_sweeps,
+    find_cells,
+    group_cells,
+    noise_of_one_run,
+    seed_noise,
+    usable,
+)
+from planner.fit.lr_law import LrLaw, fit_lr_law
+from planner.fit.priors import PUBLISHED_FLOPS, Normal, Priors
+from planner.fit.transfer_findings import transfer_findings
+from planner.fit.warmup import WarmupFit, fit_warmup
+from planner.run import Run
+from planner.shape import Size
+
+SCHEMA_VERSION = 1
+DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class HyperFit:
+    """What is known of learning rate, batch and warmup; predicts them for any size and horizon."""
+
+    prior: Priors
+    lr_law: LrLaw
+    batch_law: BatchLaw
+    k_low: Estimate
+    """Curvature of the loss in ln lr below the optimum (nats), k_high above it."""
+    k_high: Estimate
+    k_batch: Estimate
+    """Curvature of the loss in ln B (nats)."""
+    seed_noise: SeedNoise | None
+    """Pooled replicates; None when no trial was repeated with another seed."""
+    sigma_seed: float
+    """sd of one run's loss in nats: replicates averaged with the prior belief."""
+    flops: tuple[float, float]
+    """Compute of the cheapest and the dearest cell; beyond it predictions widen."""
+    n_convention: str
+    """params_matmul with own cells, params_non_embedding where only the prior speaks."""
+    cells: tuple[Cell, ...]
+    warmup: WarmupFit
+    findings: tuple[Finding, ...]
+
+    @property
+    def own_share(self) -> float:
+        """Share of the posterior precision of level and slopes that own data gave (0..1)."""
+        return self.lr_law.own_share(self.prior)
+
+    def lr(
+        self, size: Size, tokens: float, batch_tokens: float, *, level: float = LEVEL
+    ) -> Estimate:
+        """Return the best learning rate at a batch: posterior median, predictive interval."""
+        mean, sd = self.lr_law.predict(self._params(size), tokens, batch_tokens)
+        wide = float(np.hypot(sd, self._lr_spread(size, tokens)))
+        method = "MAP of own cells and published priors, Laplace; + scatter and drift"
+        return _log_normal(mean, wide, level, method)
+
+    def lr_draws(
+        self, size: Size, tokens: float, batch_tokens: float, *, draws: int = DRAWS, seed: int = 0
+    ) -> Floats:
+        """Return predictive draws (draws,) of the best learning rate at a batch."""
+        rng = np.random.default_rng(seed)
+        normals = rng.normal(size=(draws, len(self.lr_law.mean)))
+        law = self.lr_law.draws(self._params(size), tokens, batch_tokens, normals)
+        log_lr = law + self._lr_spread(size, tokens) * rng.normal(size=draws)
+        return np.asarray(np.exp(log_lr), dtype=np.float64)
+
+    def batch(self, size: Size, tokens: float, *, level: float = LEVEL) -> Estimate:
+        """Return the best batch in tokens: posterior median, predictive interval."""
+        draws = self.batch_draws(size, tokens)
+        method = "own batch sweeps and published prior on a grid; + scatter and drift"
+        return Estimate.from_draws(draws, level=level, method=method)
+
+    def batch_draws(
+        self, size: Size, tokens: float, *, draws: int = DRAWS, seed: int = 0
+    ) -> Floats:
+        """Return predictive draws (draws,) of the best batch in tokens."""
+        rng = np.random.default_rng(seed)
+        drift = self.prior.batch_drift * self._decades(size, tokens)
+        spread = np.hypot(self.prior.batch_scatter, drift)
+        law = self.batch_law.draws(tokens, rng.permutation(_even(draws)))
+        log_batch = law + spread * ndtri(rng.permutation(_even(draws)))
+        return np.asarray(np.exp(log_batch), dtype=np.float64)
+
+    def regret(self, log_lr_error: float) -> float:
+        """Return what a learning rate exp(log_lr_error) times the best one costs, in nats."""
+        k = self.k_low if log_lr_error < 0 else self.k_high
+        return k.value * log_lr_error**2
+
+    def batch_regret(self, log_batch_error: float) -> float:
+        """Return what a batch exp(log_batch_error) times the best one costs, in nats."""
+        return self.k_batch.value * log_batch_error**2
+
+    def _params(self, size: Size) -> float:
+        return float(getattr(size, self.n_convention))
+
+    def _decades(self, size: Size, tokens: float) -> float:
+        """Return how far a run lies outside the cells, in decades of compute."""
+        low, high = np.log10(self.flops)
+        here = np.log10(size.flops(tokens))
+        return float(max(here - high, low - here, 0.0))
+
+    def _lr_spread(self, size: Size, tokens: float) -> float:
+        drift = self.prior.lr_drift * self._decades(size, tokens)
+        return float(np.hypot(self.prior.lr_scatter, drift))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything needed to predict again, as plain data."""
+        noise = self.seed_noise
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "prior": self.prior.to_json(),
+            "lr_law": self.lr_law.to_json(),
+            "batch_law": self.batch_law.to_json(),
+            "k_low": self.k_low.to_json(),
+            "k_high": self.k_high.to_json(),
+            "k_batch": self.k_batch.to_json(),
+            "seed_noise": {"sd": noise.sd, "df": noise.df} if noise else None,
+            "sigma_seed": self.sigma_seed,
+            "flops": list(self.flops),
+            "n_convention": self.n_convention,
+            "own_share": self.own_share,
+            "cells": [cell.to_json() for cell in self.cells],
+            "warmup": self.warmup.to_json(),
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read a fit back from plain data."""
+        return cls(
+            prior=Priors.from_json(data["prior"]),
+            lr_law=LrLaw.from_json(data["lr_law"]),
+            batch_law=BatchLaw.from_json(data["batch_law"]),
+            k_low=Estimate(**data["k_low"]),
+            k_high=Estimate(**data["k_high"]),
+            k_batch=Estimate(**data["k_batch"]),
+            seed_noise=SeedNoise(**data["seed_noise"]) if data["seed_noise"] else None,
+            sigma_seed=data["sigma_seed"],
+            flops=(data["flops"][0], data["flops"][1]),
+            n_convention=data["n_convention"],
+            cells=tuple(Cell.from_json(cell) for cell in data["cells"]),
+            warmup=WarmupFit.from_json(data["warmup"]),
+            findings=tuple(Finding.from_json(finding) for finding in data["findings"]),
+        )
+
+
+def fit_hyper(runs: Sequence[Run], *, prior: Priors | None = None) -> HyperFit:
+    """Fit learning rate, batch and warmup to whatever the runs hold; never refuses.
+
+    Used are runs with schedule wsd that are done or diverged. ``prior`` defaults to the published
+    beliefs at the anchor. Without a cell of three learning rates the fit is the prior.
+    """
+    runs = usable(runs)
+    measured = seed_noise(runs)
+    beliefs = prior or _published_at_anchor(runs)
+    sigma = noise_of_one_run(measured, beliefs)
+    cells = find_cells(runs, beliefs, sigma)
+    sweeps = batch_sweeps(cells, beliefs, sigma)
+    lr_law = fit_lr_law(cells, beliefs)
+    batch_law = fit_batch_law(sweeps, beliefs)
+    flops = [cell.flops for cell in cells] or PUBLISHED_FLOPS
+    return HyperFit(
+        prior=beliefs,
+        lr_law=lr_law,
+        batch_law=batch_law,
+        k_low=_pooled(beliefs.log_k_low, [cell.basin.log_k_low for cell in cells]),
+        k_high=_pooled(beliefs.log_k_high, [cell.basin.log_k_high for cell in cells]),
+        k_batch=_pooled_batch(beliefs, sweeps),
+        seed_noise=measured,
+        sigma_seed=sigma,
+        flops=(min(flops), max(flops)),
+        n_convention="params_matmul" if cells else "params_non_embedding",
+        cells=cells,
+        warmup=fit_warmup(runs, sigma=sigma),
+        findings=transfer_findings(cells, sweeps, lr_law, batch_law, beliefs),
+    )
+
+
+def _published_at_anchor(runs: Sequence[Run]) -> Priors:
+    """Return the published beliefs at the size and horizon with most cells."""
+    places = [
+        (first.size.params_matmul, first.size.params_non_embedding, float(first.trial.tokens))
+        for first in (group[0] for group in group_cells(runs))
+    ]
+    if not places:
+        return Priors.published()
+    params, non_embedding, tokens = max(places, key=lambda p: (places.count(p), -p[0], -p[2]))
+    return replace(Priors.published(non_embedding, tokens), params=params)
+
+
+def _pooled(prior: Normal, posteriors: Sequence[Normal]) -> Estimate:
+    """Combine posteriors of one ln k that each used the prior: it must count once."""
+    precision, total = prior.sd**-2, prior.mean * prior.sd**-2
+    for own in posteriors:
+        precision += own.sd**-2 - prior.sd**-2
+        total += own.mean * own.sd**-2 - prior.mean * prior.sd**-2
+    precision = max(precision, prior.sd**-2)
+    method = f"log-normal prior and {len(posteriors)} own basins"
+    return _log_normal(total / precision, float(precision**-0.5), LEVEL, method)
+
+
+def _pooled_batch(prior: Priors, sweeps: Sequence[BatchSweep]) -> Estimate:
+    sides = [side for s in sweeps for side in (s.basin.log_k_low, s.basin.log_k_high)]
+    return _pooled(prior.log_k_batch, sides)
+
+
+def _log_normal(mean: float, sd: float, level: float, method: str) -> Estimate:
+    reach = float(ndtri((1 + level) / 2)) * sd
+    low, value, high = np.exp([mean - reach, mean, mean + reach])
+    return Estimate(float(value), float(low), float(high), level, method)
+
+
+def _even(n: int) -> Floats:
+    """Return n evenly spaced probabilities."""
+    return (np.arange(n) + 0.5) / n

@@ -1,0 +1,102 @@
+"""What must be said about a hyperparameter fit: what it did not see, and where it contradicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from planner.finding import Finding, Severity
+from planner.fit.batch_law import BatchLaw, batch_conflict
+from planner.fit.cells import BatchSweep, Cell
+from planner.fit.lr_law import LrLaw
+from planner.fit.priors import Priors
+
+CONFLICT_SD = 2.0
+"""Prior and data contradict each other beyond this many sd."""
+
+MEANING = {
+    "level": "the learning rate at the anchor",
+    "size_slope": "how the learning rate changes with size",
+    "token_slope": "how the learning rate changes with the horizon",
+    "noise_batch": "the batch at which the learning rate saturates",
+    "noise_batch_slope": "how that batch changes with the horizon",
+    "batch": "the best batch at the anchor",
+}
+
+
+def transfer_findings(
+    cells: Sequence[Cell],
+    sweeps: Sequence[BatchSweep],
+    lr_law: LrLaw,
+    batch_law: BatchLaw,
+    prior: Priors,
+) -> tuple[Finding, ...]:
+    """Return the findings of a fit: gaps in its evidence, optima at an edge, conflicts."""
+    if not cells:
+        what = "No learning-rate basin was measured; learning rate and batch are published priors."
+        remedy = "sweep three learning rates or more at one size, horizon and batch"
+        return (Finding("lr-prior-only", Severity.WARNING, what, remedy),)
+    return (
+        *_gaps(cells),
+        *_edges(cells, sweeps),
+        *_conflicts(lr_law.conflicts(prior) | {"batch": batch_conflict(batch_law, prior)}),
+    )
+
+
+def _gaps(cells: Sequence[Cell]) -> list[Finding]:
+    found = []
+    cost = 3 * max(cell.flops for cell in cells)
+    if len({cell.params for cell in cells}) < 2:
+        what = "The learning rate was swept at one size; its change with size is the prior's."
+        remedy = "sweep three learning rates at a second size"
+        found.append(Finding("lr-one-size", Severity.WARNING, what, remedy, 4 * cost))
+    if len({cell.tokens for cell in cells}) < 2:
+        what = "The learning rate was swept at one horizon; its change with tokens is the prior's."
+        remedy = "sweep three learning rates at a second horizon"
+        found.append(Finding("lr-one-horizon", Severity.WARNING, what, remedy, 4 * cost))
+    if len({cell.batch_tokens for cell in cells}) < 2:
+        what = "The batch was never varied; the best batch is the prior's."
+        remedy = "sweep the learning rate at three batches, x4 apart"
+        found.append(Finding("batch-not-varied", Severity.WARNING, what, remedy, 2 * cost))
+    return found
+
+
+def _edges(cells: Sequence[Cell], sweeps: Sequence[BatchSweep]) -> list[Finding]:
+    found = []
+    for cell in cells:
+        if not cell.basin.interior:
+            side = "above" if cell.basin.interior_low else "below"
+            edge = cell.tested[1] if cell.basin.interior_low else cell.tested[0]
+            what = (
+                f"At {cell.params:.3g} parameters, {cell.tokens:.3g} tokens and batch "
+                f"{cell.batch_tokens:.0f} the best learning rate may lie {side} {edge:.3g}, "
+                "the edge of the grid."
+            )
+            remedy = f"extend the grid {side} {edge:.3g}"
+            found.append(Finding("lr-at-edge", Severity.WARNING, what, remedy, cell.flops))
+    for sweep in sweeps:
+        if not sweep.basin.interior:
+            side = "above" if sweep.basin.interior_low else "below"
+            edge = sweep.tested[-1] if sweep.basin.interior_low else sweep.tested[0]
+            what = (
+                f"At {sweep.params:.3g} parameters and {sweep.tokens:.3g} tokens the best batch "
+                f"may lie {side} {edge:.0f} tokens, the edge of the grid: it is a bound."
+            )
+            remedy = f"try batches {side} {edge:.0f} tokens"
+            found.append(Finding("batch-at-edge", Severity.WARNING, what, remedy))
+    return found
+
+
+def _conflicts(moved: dict[str, float]) -> list[Finding]:
+    return [
+        Finding(
+            "prior-data-conflict",
+            Severity.WARNING,
+            f"Own data put {MEANING[name]} {abs(sds):.1f} sd {'above' if sds > 0 else 'below'} "
+            "the published prior.",
+            "check that optimizer, parametrisation and schedule are those you will train with",
+        )
+        for name, sds in moved.items()
+        if np.abs(sds) > CONFLICT_SD
+    ]
