@@ -7,16 +7,35 @@ from the seed, anew in every epoch: the data position of a run is the number of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from planner.errors import DataError
+from planner.proxies._options import DataOptions, read_options
+from planner.proxies._pools import (
+    EVALUATION_TOKENS,
+    Pools,
+    TokenSource,
+    evaluation_set,
+    text_pools,
+    token_pools,
+    token_source,
+)
+from planner.proxies._python_source import python_source
+from planner.proxies._sources import TextSource, file_source, identify
+from planner.proxies._tokens import Tokens, make_encoder
 
-Tokens = npt.NDArray[Any]
-"""Token ids: uint8, uint16 or uint32."""
+FORMAT = 1
+"""Raised when a change of this code changes what a cached corpus would hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +105,115 @@ class Batches:
                 f"give more text, or allow more repeats with `epochs: {self._epochs + 1}`"
             )
         chosen = self._order[window_start : window_start + count]
-        return self._windows[chosen].astype(np.int64)
+        taken: npt.NDArray[np.int64] = self._windows[chosen].astype(np.int64)
+        return taken
+
+
+def prepare(data: Mapping[str, Any], *, context: int, cache: Path | None = None) -> Corpus:
+    """Return the corpus a ``data:`` mapping describes, from the cache when nothing changed.
+
+    ``context`` is the window length in tokens, ``cache`` the folder prepared corpora are kept in
+    (PLANNER_CACHE, or the user's cache folder). Raises DataError for text that is missing,
+    unreadable or too small.
+    """
+    options = read_options(data)
+    source = _open(options)
+    folder = (cache or _cache_folder()) / _key(options, source, context)
+    if not folder.is_dir():
+        need = options.tokens_needed and -(-options.tokens_needed // context) * context + 1
+        _keep(folder, _build(options, source, need), options, context)
+    return _load(folder)
+
+
+def _open(options: DataOptions) -> TextSource | TokenSource:
+    if options.tokens:
+        return token_source(options)
+    if options.files:
+        return file_source(options.files, options.validation, options.field)
+    return python_source()
+
+
+def _build(options: DataOptions, source: TextSource | TokenSource, need: int | None) -> Pools:
+    if isinstance(source, TokenSource):
+        return token_pools(source, options, need)
+    return text_pools(source, make_encoder(options.tokenizer), options, need)
+
+
+def _keep(folder: Path, pools: Pools, options: DataOptions, context: int) -> None:
+    """Write arrays and manifest beside their place, then rename: whole or not at all."""
+    train = pools.train
+    unique = _unique_tokens(train, options, context)
+    validation = evaluation_set(pools.held_out, options, context)
+    notes = list(pools.notes)
+    if options.evaluation_tokens is None and len(validation) <= EVALUATION_TOKENS:
+        notes.append(f"the text is short: the evaluation set has only {len(validation):,} tokens")
+    manifest = {
+        "vocab": pools.vocab,
+        "train_hash": _content_hash(train),
+        "validation_hash": _content_hash(validation),
+        "unique_tokens": unique,
+        "bytes_per_token": pools.bytes_per_token,
+        "epochs": options.epochs,
+        "notes": notes,
+    }
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder.parent) as place:
+            draft = Path(place) / "corpus"
+            draft.mkdir()
+            np.save(draft / "train.npy", train)
+            np.save(draft / "validation.npy", validation)
+            (draft / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            draft.rename(folder)
+    except OSError as error:
+        if not folder.is_dir():  # otherwise another process was first, with the same content
+            raise DataError(f"the prepared corpus cannot be kept in {folder}: {error}") from error
+
+
+def _unique_tokens(train: Tokens, options: DataOptions, context: int) -> int:
+    """Return the targets whole windows offer; DataError when the sweep needs more."""
+    unique = max(0, len(train) - 1) // context * context
+    need = options.tokens_needed or context
+    if unique * options.epochs >= need:
+        return unique
+    advice = "give more text, lower the horizons (`tokens_per_run`)"
+    if unique:
+        advice += f", or allow repeats with `epochs: {-(-need // unique)}`"
+    raise DataError(
+        f"the text holds {unique:,} training tokens once repeats and the evaluation set are taken "
+        f"out, {unique * options.epochs:,} in {options.epochs} epoch(s), and {need:,} are needed: "
+        f"{advice}"
+    )
+
+
+def _load(folder: Path) -> Corpus:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        train = np.load(folder / "train.npy", mmap_mode="r", allow_pickle=False)
+        validation = np.load(folder / "validation.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"the prepared corpus in {folder} is damaged ({error}): delete that folder and start "
+            "again"
+        ) from error
+    manifest["notes"] = tuple(manifest["notes"])
+    return Corpus(train=train, validation=validation, **manifest)
+
+
+def _key(options: DataOptions, source: TextSource | TokenSource, context: int) -> str:
+    """Hash what decides the content: the options, the state of the files, the window length."""
+    tokenizer = Path(options.tokenizer)
+    state = [source.identity, identify(tokenizer) if tokenizer.is_file() else None]
+    text = json.dumps([FORMAT, asdict(options), state, context], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _content_hash(tokens: Tokens) -> str:
+    head = f"{tokens.dtype.str} {len(tokens)} ".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(tokens).tobytes()).hexdigest()[:16]
+
+
+def _cache_folder() -> Path:
+    if chosen := os.environ.get("PLANNER_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scaling-planner"

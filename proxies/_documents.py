@@ -1,0 +1,109 @@
+"""Decides what a document is in each kind of file: a piece of a plain text, a line, a row.
+
+Plain text (.txt .md .py) is read in pieces of at most ``PIECE`` bytes, so that a file larger than
+memory can be sampled from its beginning. Records (.jsonl, packed or not, .parquet) are one document
+each: the text under one field.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from planner.errors import DataError
+
+PIECE = 2**20
+"""Bytes of plain text that become one document."""
+
+_PLAIN = (".txt", ".md", ".py")
+_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+
+def check_kind(path: Path) -> None:
+    """Raise DataError for a file that cannot be read as text."""
+    if not path.name.endswith((*_PLAIN, *_LINES, ".parquet")):
+        raise DataError(
+            f"{path}: text is read from {' '.join((*_PLAIN, *_LINES, '.parquet'))} files; rename "
+            "or convert it, or name token files (.bin, .npy) under `tokens:`"
+        )
+
+
+def holds_records(path: Path) -> bool:
+    """Say whether a file holds many documents rather than one text."""
+    return not path.name.endswith(_PLAIN)
+
+
+def documents(path: Path, field: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    """Yield the documents of a file as UTF-8 bytes; bytes [start, stop) of a plain text."""
+    try:
+        if path.name.endswith(_PLAIN):
+            yield from _pieces(path, start, path.stat().st_size if stop is None else stop)
+        elif path.name.endswith(_LINES):
+            yield from _lines(path, field)
+        else:
+            yield from _rows(path, field)
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _pieces(path: Path, start: int, stop: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        file.seek(start)
+        while start < stop and (piece := file.read(min(PIECE, stop - start))):
+            start += len(piece)
+            yield piece
+
+
+def _lines(path: Path, field: str) -> Iterator[bytes]:
+    with _open(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield _text_of(line, field, f"{path}, line {number}")
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.name.endswith(".gz"):
+        return cast(IO[bytes], gzip.open(path))
+    if path.name.endswith(".zst"):
+        return io.BufferedReader(zstandard.open(path))
+    return path.open("rb")
+
+
+def _text_of(line: bytes, field: str, place: str) -> bytes:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{place} is not JSON: {error}") from error
+    text = record.get(field) if isinstance(record, dict) else None
+    if not isinstance(text, str):
+        keys = ", ".join(record) if isinstance(record, dict) else type(record).__name__
+        raise DataError(
+            f"{place} has no text under {field!r} (it has: {keys}): name the right one with "
+            "`field:`"
+        )
+    return text.encode("utf-8", "replace")
+
+
+def _rows(path: Path, field: str) -> Iterator[bytes]:
+    with pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        if field not in schema.names:
+            raise DataError(
+                f"{path} has no column {field!r} (it has: {', '.join(schema.names)}): name the "
+                "right one with `field:`"
+            )
+        kind = schema.field(field).type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise DataError(f"{path}: column {field!r} holds {kind}, text is needed")
+        for batch in file.iter_batches(columns=[field], batch_size=1024):
+            texts = batch.column(0).to_pylist()
+            yield from (text.encode("utf-8", "replace") for text in texts if text)
