@@ -1,0 +1,165 @@
+"""Train one model along one trial: reports, checkpoints, forks, and when to give up.
+
+A run has diverged (science G8) when a loss is not finite, or when for ``PATIENCE`` steps on end
+
+    loss > lowest + max((first - lowest) / 2, 1 nat),      lowest = the lowest mean of a report
+
+The losses of the steps stay on the device between two reports, where all of them are looked at.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from planner.arrays import Floats
+from planner.proxies import _checkpoint
+from planner.proxies._data import Batches
+from planner.proxies._model import Gpt
+from planner.proxies._optim import adamw, clip_gradient
+from planner.proxies._schedule import learning_rates
+from planner.proxy import Context
+from planner.run import Trial
+
+PATIENCE = 20
+"""Steps a loss must stay above the limit: science G8."""
+
+REPORTS = 100
+"""Reports of a run; a finder's curve needs at least 300 points (science A1)."""
+
+FINDER_REPORTS = 400
+CHECKPOINTS = 4
+"""A trial saves its state after every quarter of its new tokens ..."""
+
+CHECKPOINT_STEPS = 1_000
+"""... unless it is shorter than this."""
+
+
+@dataclass
+class Monitor:
+    """What divergence is judged by: the first loss, the lowest mean, the run above the limit."""
+
+    first: float = math.nan
+    lowest: float = math.inf
+    above: int = 0
+
+    def see(self, losses: list[float]) -> bool:
+        """Take in the losses of some steps; say whether the run has diverged."""
+        if math.isnan(self.first):
+            self.first = losses[0]
+        if not all(map(math.isfinite, losses)):
+            return True
+        self.lowest = min(self.lowest, sum(losses) / len(losses))
+        limit = self.lowest + max((self.first - self.lowest) / 2, 1.0)
+        for loss in losses:
+            self.above = self.above + 1 if loss > limit else 0
+            if self.above >= PATIENCE:
+                return True
+        return False
+
+
+@dataclass
+class Training:
+    """One trial under way. ``micro`` windows pass through the model at a time."""
+
+    model: Gpt
+    trial: Trial
+    batches: Batches
+    ctx: Context
+    micro: int
+    precision: AbstractContextManager[Any]
+    step: int = 0
+    monitor: Monitor = field(default_factory=Monitor)
+
+    def __post_init__(self) -> None:
+        self.optimizer = adamw(self.model, self.trial)
+        self.windows = self.trial.batch_tokens // self.model.shape.context
+
+    def run(self) -> bool:
+        """Train to the end; return False when the run diverged at ``step``."""
+        rates = learning_rates(self.trial)
+        stops, saves, kept = self._stops()
+        while self.step < self.trial.steps:
+            stop = min(s for s in stops if s > self.step)
+            if not self._advance(stop, rates):
+                return False
+            if stop in saves:
+                self._save(_checkpoint.resume_file(self.ctx.checkpoint_dir))
+            if stop in kept:
+                tokens = stop * self.trial.batch_tokens
+                self._save(_checkpoint.kept_file(self.ctx.checkpoint_dir, tokens))
+        return True
+
+    def _stops(self) -> tuple[list[int], set[int], set[int]]:
+        """Return the steps to report at, those to save at, and those a trunk keeps."""
+        trial, batch = self.trial, self.trial.batch_tokens
+        start, end = trial.fork_at // batch, trial.steps
+        reports = FINDER_REPORTS if trial.schedule.name == "finder" else REPORTS
+        every = max(1, (end - start) // reports)
+        kept = {tokens // batch for tokens in trial.keep_at}
+        saves: set[int] = set()
+        if end - start >= CHECKPOINT_STEPS:
+            saves = {start + (end - start) * i // CHECKPOINTS for i in range(1, CHECKPOINTS)}
+        return sorted({*range(start + every, end, every), end} | kept | saves), saves, kept
+
+    def _advance(self, stop: int, rates: Floats) -> bool:
+        """Train up to step ``stop`` and report; return False when the run has diverged."""
+        begin, losses, norms = time.perf_counter(), [], []
+        done, batch = self.step, self.trial.batch_tokens
+        for step in range(done, stop):
+            loss, norm = self._step(step, float(rates[step]))
+            losses.append(loss)
+            norms.append(norm)
+        loss, norm = torch.stack(losses), torch.stack(norms)
+        self.step = stop
+        if self.monitor.see(loss.tolist()):
+            return False
+        self.ctx.report(
+            tokens=stop * batch,
+            loss=float(loss.mean()),
+            lr=float(rates[stop - 1]),
+            grad_norm=float(norm.mean()),
+            clip_share=float((norm > self.trial.clip).float().mean()) if self.trial.clip > 0 else 0,
+            tokens_per_second=(stop - done) * batch / (time.perf_counter() - begin),
+        )
+        return True
+
+    def _step(self, step: int, lr: float) -> tuple[Tensor, Tensor]:
+        """Take one optimizer step; return the mean loss per token and the gradient's norm."""
+        model = self.model
+        windows = torch.from_numpy(self.batches.at(step * self.windows, self.windows))
+        windows = windows.to(model.flat.device, non_blocking=True)
+        total = torch.zeros((), device=model.flat.device)
+        model.gradient.zero_()
+        for part in windows.split(self.micro):
+            with self.precision:
+                loss = model.losses(part).sum() / self.trial.batch_tokens
+            loss.backward()
+            total += loss.detach()
+        norm = clip_gradient(model.gradient, self.trial.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        return total, norm
+
+    def _save(self, path: Any) -> None:
+        state = {
+            "flat": self.model.flat,
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "monitor": asdict(self.monitor),
+        }
+        _checkpoint.save(path, state, self.trial)
+
+    def restore(self, state: Any) -> None:
+        """Continue from a saved state."""
+        self.model.flat.copy_(state["flat"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        self.monitor = Monitor(**state["monitor"])

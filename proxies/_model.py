@@ -1,0 +1,161 @@
+"""A decoder-only transformer over one flat buffer of parameters.
+
+Pre-norm blocks on a residual stream x of shape (batch, context, width):
+
+    x += W_o attention(rotary(norm(W_q x)), rotary(norm(W_k x)), W_v x);   x += W_d (silu(W_g x) * W_u x)
+
+with x RMS-normalised before each half, and logits W_h norm(x). W_o, W_d and an untied head start at
+zero, so the first loss is exactly ln V; the other matrices start at 1/sqrt(fan in), an untied
+embedding at 1, a tied table at .02.
+
+Parameters and gradients are views of two flat tensors, matrices first, so that zeroing, the global
+norm and the optimizer are one kernel each: at 1e4-1e5 parameters the number of kernels is the cost.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from planner.shape import ModelShape
+
+ROTARY_BASE = 10_000.0
+"""Su et al. 2021 (RoFormer); contexts up to a few thousand."""
+
+NORM_EPS = 1e-6
+TIED_STD = 0.02
+"""GPT-2's embedding scale: small enough that a tied head starts near ln V."""
+
+
+class Block(NamedTuple):
+    """The weights of one layer; ``qkv`` and ``gate_up`` stack matrices that share their input."""
+
+    qkv: Tensor
+    out: Tensor
+    gate_up: Tensor
+    down: Tensor
+    attention_gain: Tensor
+    qk_gain: Tensor
+    ffn_gain: Tensor
+
+
+class Gpt:
+    """Weights, gradients and the loss of one model.
+
+    ``flat`` and ``gradient`` have shape (params_total,); the first ``decayed`` entries are the
+    matrices weight decay acts on (blocks and an untied head), then come embedding and gains.
+    """
+
+    def __init__(self, shape: ModelShape, seed: int, device: str = "cpu") -> None:
+        self.shape = shape
+        layout = _layout(shape)
+        generator = torch.Generator().manual_seed(seed)
+        start = [_initial(dims, std, generator).reshape(-1) for dims, std, _ in layout.values()]
+        self.flat = torch.cat(start).to(device)
+        self.gradient = torch.zeros_like(self.flat)
+        self.decayed = sum(math.prod(dims) for dims, _, decays in layout.values() if decays)
+        self.weights = self._views(layout)
+        self.blocks = [
+            Block(*(self.weights[f"{layer}.{name}"] for name in Block._fields))
+            for layer in range(shape.layers)
+        ]
+        self.embedding = self.weights["embedding"]
+        self.head = self.embedding if shape.tied else self.weights["head"]
+        self.cos, self.sin = _rotary(shape, device)
+
+    def _views(self, layout: dict[str, Layout]) -> dict[str, Tensor]:
+        views: dict[str, Tensor] = {}
+        offset = 0
+        for name, (dims, _, _) in layout.items():
+            span = slice(offset, offset + math.prod(dims))
+            views[name] = self.flat[span].view(dims).requires_grad_()
+            views[name].grad = self.gradient[span].view(dims)
+            offset = span.stop
+        return views
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Return logits (batch, context, vocab) of int64 ``tokens`` (batch, context)."""
+        x = F.embedding(tokens, self.embedding)
+        for block in self.blocks:
+            x = x + self._attention(_norm(x, block.attention_gain), block)
+            gate, up = F.linear(_norm(x, block.ffn_gain), block.gate_up).chunk(2, -1)
+            x = x + F.linear(F.silu(gate) * up, block.down)
+        return F.linear(_norm(x, self.weights["gain"]), self.head)
+
+    def losses(self, windows: Tensor) -> Tensor:
+        """Return the losses in nats (batch, context) of ``windows`` (batch, context + 1)."""
+        logits = self.logits(windows[:, :-1]).float()
+        flat = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten(), reduction="none")
+        return flat.view(len(windows), -1)
+
+    def _attention(self, x: Tensor, block: Block) -> Tensor:
+        shape = self.shape
+        batch, context, _ = x.shape
+        heads = F.linear(x, block.qkv).view(batch, context, -1, shape.head_dim).transpose(1, 2)
+        q, k, v = heads.split([shape.heads, shape.kv_heads, shape.kv_heads], 1)
+        q = _rotate(_norm(q, block.qk_gain[0]), self.cos[:context], self.sin[:context])
+        k = _rotate(_norm(k, block.qk_gain[1]), self.cos[:context], self.sin[:context])
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, is_causal=True, enable_gqa=shape.heads != shape.kv_heads
+        )
+        return F.linear(mixed.transpose(1, 2).flatten(2), block.out)
+
+
+class Layout(NamedTuple):
+    """One parameter: its dimensions, the standard deviation it starts at, whether it decays."""
+
+    dims: tuple[int, ...]
+    std: float | None
+    decays: bool
+
+
+def _layout(shape: ModelShape) -> dict[str, Layout]:
+    """List the parameters in the order of the flat buffer; a std of None means ones (a gain)."""
+    width, inner = shape.width, shape.attention_width
+    projected = inner + 2 * shape.kv_heads * shape.head_dim
+    matrices: dict[str, Layout] = {}
+    gains: dict[str, Layout] = {"gain": Layout((width,), None, False)}
+    for layer in range(shape.layers):
+        matrices |= {
+            f"{layer}.qkv": Layout((projected, width), width**-0.5, True),
+            f"{layer}.out": Layout((width, inner), 0.0, True),
+            f"{layer}.gate_up": Layout((2 * shape.ffn, width), width**-0.5, True),
+            f"{layer}.down": Layout((width, shape.ffn), 0.0, True),
+        }
+        gains |= {
+            f"{layer}.attention_gain": Layout((width,), None, False),
+            f"{layer}.qk_gain": Layout((2, shape.head_dim), None, False),
+            f"{layer}.ffn_gain": Layout((width,), None, False),
+        }
+    if not shape.tied:
+        matrices["head"] = Layout((shape.vocab, width), 0.0, True)
+    std = TIED_STD if shape.tied else 1.0
+    return matrices | {"embedding": Layout((shape.vocab, width), std, False)} | gains
+
+
+def _initial(dims: tuple[int, ...], std: float | None, generator: torch.Generator) -> Tensor:
+    if std is None:
+        return torch.ones(dims)
+    return torch.randn(dims, generator=generator) * std
+
+
+def _norm(x: Tensor, gain: Tensor) -> Tensor:
+    return F.rms_norm(x, gain.shape, gain, NORM_EPS)
+
+
+def _rotary(shape: ModelShape, device: str) -> tuple[Tensor, Tensor]:
+    """Return cos and sin of shape (context, head_dim), the second half of sin's sign flipped in."""
+    half = shape.head_dim // 2
+    rates = ROTARY_BASE ** (-torch.arange(half, dtype=torch.float64) / half)
+    angles = torch.outer(torch.arange(shape.context, dtype=torch.float64), rates)
+    cos, sin = angles.cos().float(), angles.sin().float()
+    return torch.cat([cos, cos], 1).to(device), torch.cat([-sin, sin], 1).to(device)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the pairs (i, i + head_dim/2) of x (..., context, head_dim) by their position's angle."""
+    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
