@@ -1,1 +1,280 @@
-"""ledger."""
+"""What a study has decided, started and found: the log every decision is a pure function of.
+
+``events.jsonl`` is the log: numbered JSON lines ``decided``, ``started``, ``progress``, ``ended``,
+``lost``, ``predicted`` after a first line ``study`` with the version of the format. The state of a
+:class:`Ledger` is the fold of those lines and of nothing else, live as after a crash. A trial is
+*recorded* once: the first end of its newest attempt. Results of older attempts are discarded, and
+every attempt is paid for (:mod:`planner._spend`).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Self
+
+from planner._log import (
+    SCHEMA_VERSION,
+    append_line,
+    damaged,
+    encode_line,
+    read_log,
+    replace_file,
+    take_lock,
+    unwritable,
+)
+from planner._spend import Spend
+from planner.errors import LedgerError
+from planner.run import Round, Run, Trial, content_hash
+from planner.shape import Size
+
+_FOUND_BEFORE_THE_LOG = {"lock", "space.yaml"}
+
+
+class Ledger:
+    """A study folder. ``Ledger.open`` locks it for writing, ``Ledger.read`` only looks.
+
+    ``rounds`` are the decided rounds in order, ``runs`` the recorded run of each key (its
+    ``spent_flops`` sums all attempts), ``prediction`` what was written before the held-out rung,
+    ``repaired`` a sentence when the log's last line was cut by a crash (else empty).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rounds: tuple[Round, ...] = ()
+        self.runs: dict[str, Run] = {}
+        self.prediction: dict[str, Any] | None = None
+        self.repaired = ""
+        self._spend = Spend()
+        self._lines = 0
+        self._lock: int | None = None
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Lock a study for writing, new or old, and repair a cut last line.
+
+        Raises StudyLockedError when another process works on it, LedgerError when it is damaged,
+        written by a newer planner, or not a study.
+        """
+        ledger = cls(Path(folder))
+        ledger._claim()
+        try:
+            ledger._restore()
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Look at a study without locking or writing; a line still being written is left out."""
+        ledger = cls(Path(folder))
+        if not ledger._log.is_file():
+            raise LedgerError(f"{folder} is not a study: it has no events.jsonl")
+        if ledger._replay():
+            ledger.repaired = f"{ledger._log}: the last line is cut; it is left out"
+        return ledger
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def spent_flops(self) -> float:
+        """FLOPs of every attempt that is over, recorded or not; not of those under way here."""
+        return self._spend.total
+
+    def attempts(self, key: str) -> int:
+        """Return the number of the newest attempt at a trial; 0 before the first."""
+        return self._spend.newest(key)
+
+    def stage_keys(self, stage: str) -> tuple[str, ...]:
+        """Return the keys of the recorded runs a stage asked for, in the order it asked.
+
+        A run two stages asked for belongs to both, whichever was first.
+        """
+        recorded = {_trial_hash(run.trial): key for key, run in self.runs.items()}
+        asked = (trial for r in self.rounds if r.stage == stage for trial in r.trials)
+        hashes = dict.fromkeys(_trial_hash(trial) for trial in asked)
+        return tuple(recorded[trial] for trial in hashes if trial in recorded)
+
+    def hash(self) -> str:
+        """Hash what was decided and found, whatever the order, hosts, times and retries.
+
+        Rounds, and of each recorded run its trial, size, status, loss, loss_se and tokens.
+        """
+        found = {
+            key: [
+                run.trial.to_json(),
+                asdict(run.size),
+                run.status,
+                run.loss,
+                run.loss_se,
+                run.tokens,
+            ]
+            for key, run in self.runs.items()
+        }
+        return content_hash({"rounds": [r.to_json() for r in self.rounds], "runs": found})
+
+    def decided(self, decision: Round, policy: str) -> None:
+        """Store a round before any of its trials starts; ``policy`` is the deciding version."""
+        self._append("decided", {"policy": policy, "round": decision.to_json()})
+
+    def started(self, key: str, attempt: int, host: str, trial: Trial, size: Size) -> None:
+        """Store that an attempt starts; from now on results of older ones are discarded."""
+        cost = {
+            "fork_at": trial.fork_at,
+            "tokens": trial.tokens,
+            "flops_per_token": size.flops_per_token,
+        }
+        self._append("started", {"key": key, "attempt": attempt, "host": host} | cost)
+        self._spend.watch(key, attempt)
+
+    def progress(self, key: str, attempt: int, tokens: int) -> None:
+        """Store how far along its path an attempt is (not forced to the disk at once)."""
+        reached = {"key": key, "attempt": attempt, "tokens": tokens}
+        self._append("progress", reached, durable=False)
+
+    def ended(self, run: Run) -> bool:
+        """Store the end of an attempt; ``run.spent_flops`` is what this attempt alone cost.
+
+        Returns whether the run is recorded: not when its trial already is, nor when a newer attempt
+        has started (its spend counts all the same).
+        """
+        recorded = self._is_news(run)
+        self._append("ended", {"run": run.to_json()})
+        if recorded:
+            append_line(self._table, encode_line(self.runs[run.key].to_json()), durable=False)
+        return recorded
+
+    def lost(self, key: str, attempt: int, note: str) -> None:
+        """Store that an attempt ended without a result, and why."""
+        self._append("lost", {"key": key, "attempt": attempt, "note": note})
+
+    def predicted(self, prediction: Mapping[str, Any]) -> None:
+        """Store a prediction, with the hash of the ledger as it stands before it."""
+        self._append("predicted", {"ledger": self.hash(), "prediction": dict(prediction)})
+
+    def checkpoint_dir(self, key: str) -> Path:
+        """Return the folder of a trial's checkpoints."""
+        return self.folder / "checkpoints" / key
+
+    def save_curve(self, key: str, curve: Mapping[str, Sequence[float]]) -> None:
+        """Write curves/<key>.parquet, one float column per name."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.table({name: pa.array(list(curve[name]), pa.float64()) for name in curve})
+        content = io.BytesIO()
+        pq.write_table(table, content)
+        self._make(self.folder / "curves")
+        replace_file(self.folder / "curves" / f"{key}.parquet", content.getvalue())
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def _table(self) -> Path:
+        return self.folder / "runs.jsonl"
+
+    def _make(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+
+    def _claim(self) -> None:
+        self._make(self.folder)
+        present = {path.name for path in self.folder.iterdir()}
+        if present and not present & (_FOUND_BEFORE_THE_LOG | {self._log.name}):
+            raise LedgerError(
+                f"{self.folder} is not a study: it holds other files and no events.jsonl; "
+                "choose a new or an empty folder"
+            )
+        self._lock = take_lock(self.folder / "lock")
+
+    def _restore(self) -> None:
+        """Bring the folder in order: log without a cut line, runs.jsonl as the log says."""
+        if self._log.exists() and (cut := self._replay()):
+            with (self.folder / "events.cut").open("ab") as aside:
+                aside.write(cut + b"\n")
+            os.truncate(self._log, self._log.stat().st_size - len(cut))
+            self.repaired = (
+                f"{self._log}: line {self._lines + 1} was cut by a crash; {len(cut)} bytes moved "
+                "to events.cut, and what they told is done again"
+            )
+        if not self._lines:
+            self._append("study", {"schema_version": SCHEMA_VERSION})
+        table = "".join(encode_line(run.to_json()) for run in self.runs.values()).encode()
+        if not self._table.exists() or self._table.read_bytes() != table:
+            replace_file(self._table, table)
+
+    def _replay(self) -> bytes:
+        events, cut = read_log(self._log)
+        for number, event in enumerate(events, start=1):
+            try:
+                self._apply(event)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                what = f"its {event['event']} event cannot be read ({error!r})"
+                raise damaged(self._log, number, what) from error
+        self._lines = len(events)
+        return cut
+
+    def _append(self, kind: str, content: dict[str, Any], *, durable: bool = True) -> None:
+        if self._lock is None:
+            raise LedgerError(f"the study {self.folder} is open for reading only")
+        head = {"n": self._lines + 1, "event": kind, "time": round(time.time(), 3)}
+        line = encode_line(head | content)
+        append_line(self._log, line, durable=durable)
+        self._lines += 1
+        self._apply(json.loads(line))
+
+    def _apply(self, event: Mapping[str, Any]) -> None:
+        match event["event"]:
+            case "study":
+                pass
+            case "decided":
+                self.rounds += (Round.from_json(event["round"]),)
+            case "started":
+                tokens = (int(event["fork_at"]), int(event["tokens"]))
+                flops_per_token = float(event["flops_per_token"])
+                self._spend.start(event["key"], event["attempt"], tokens, flops_per_token)
+            case "progress":
+                self._spend.reach(event["key"], event["attempt"], int(event["tokens"]))
+            case "lost":
+                self._spend.lose(event["key"], event["attempt"])
+            case "ended":
+                self._record(Run.from_json(event["run"]))
+            case "predicted":
+                self.prediction = dict(event["prediction"])
+            case kind:
+                raise ValueError(f"there is no event {kind!r}")
+
+    def _record(self, run: Run) -> None:
+        if self._is_news(run):
+            self.runs[run.key] = run
+        self._spend.pay(run.key, run.attempt, run.spent_flops)
+        if run.key in self.runs:
+            total = self._spend.of(run.key)
+            self.runs[run.key] = replace(self.runs[run.key], spent_flops=total)
+
+    def _is_news(self, run: Run) -> bool:
+        return run.key not in self.runs and run.attempt >= self.attempts(run.key)
+
+
+def _trial_hash(trial: Trial) -> str:
+    return trial.key({})

@@ -152,6 +152,8 @@ class Run:
         values["trial"] = Trial.from_json(data["trial"])
         values["status"] = Status(data["status"])
         values["size"] = Size(*(float(data[f.name]) for f in fields(Size)))
+        values |= {name: float(values[name]) for name in ("loss", "loss_se", "spent_flops")}
+        values["metrics"] = {name: float(value) for name, value in data.get("metrics", {}).items()}
         return cls(**values)
 
 

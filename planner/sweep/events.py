@@ -1,0 +1,83 @@
+"""What passes between the sweep's driver and whatever runs its trials: plain, frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from planner.proxy import Outcome, ProxySpec
+from planner.run import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt at a trial; ``parent_dir`` is the checkpoint folder of a fork's trunk."""
+
+    key: str
+    trial: Trial
+    attempt: int
+    proxy: ProxySpec
+    checkpoint_dir: str
+    parent_dir: str | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An attempt has come as far as ``tokens`` of its path, at train loss ``loss``."""
+
+    key: str
+    attempt: int
+    tokens: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt has ended, well or badly; a failure's traceback is the outcome's note.
+
+    ``curve`` has one column per reported name (tokens, train_loss, ...), all of one length, nan
+    where a point did not report it. ``seconds`` is wall time.
+    """
+
+    key: str
+    attempt: int
+    outcome: Outcome
+    curve: Mapping[str, Sequence[float]]
+    seconds: float
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The process that ran an attempt is gone; ``note`` says how."""
+
+    key: str
+    attempt: int
+    note: str
+
+
+Event: TypeAlias = Progress | Ended | Died
+
+
+class Executor(Protocol):
+    """Runs jobs, at most ``workers`` at once, and tells what becomes of them.
+
+    Each submitted job yields any number of Progress and then exactly one Ended or Died.
+    """
+
+    name: str
+    workers: int
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; returns at once."""
+        ...
+
+    def next_event(self) -> Event:
+        """Wait for the next event; RuntimeError when no submitted job is left to have one."""
+        ...
+
+    def close(self) -> None:
+        """Stop what still runs and leave no process behind."""
+        ...

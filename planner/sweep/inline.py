@@ -1,0 +1,59 @@
+"""Trials one after the other in the driver's own process, for tests and for stepping through.
+
+They run in a thread beside the driver, so that their progress is in the ledger while they run.
+"""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+
+from planner.proxy import StopTrial
+from planner.sweep.events import Event, Job, Progress
+from planner.sweep.worker import run_job
+
+CLOSING_SECONDS = 5.0
+"""How long a trial may take to notice, at its next progress, that it is no longer wanted."""
+
+
+class InlineExecutor:
+    """One trial at a time in this process."""
+
+    name = "inline"
+    workers = 1
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._open = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="planner-inline", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        self._open += 1
+        self._jobs.put(job)
+
+    def next_event(self) -> Event:
+        """Wait for the next event of the jobs in hand."""
+        if not self._open:
+            raise RuntimeError("no job is left to wait for; submit one first")
+        event = self._events.get()
+        self._open -= not isinstance(event, Progress)
+        return event
+
+    def close(self) -> None:
+        """Stop the running trial at its next progress and drop those still queued."""
+        self._closed = True
+        self._jobs.put(None)
+        self._thread.join(CLOSING_SECONDS)
+
+    def _serve(self) -> None:
+        while (job := self._jobs.get()) is not None and not self._closed:
+            self._events.put(run_job(job, self._emit))
+
+    def _emit(self, progress: Progress) -> None:
+        if self._closed:
+            raise StopTrial("the sweep was stopped")
+        self._events.put(progress)
