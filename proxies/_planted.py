@@ -4,9 +4,9 @@
     lr*(N, D, B)   = lr_inf (N / N0)^p (D / D0)^q / (1 + B_s(D) / B),   B_s = b (D / D0)^g
     B*(D)          = B0 (D / D1)^r
 
-with k = k_low below lr* and k_high above. The forms are those of published sweeps (refits of the Step
-Law runs: lr* saturates in B, basins are asymmetric in ln lr); the default numbers resemble byte-level
-transformers of 1e4-1e5 parameters on one CPU core. C is 6 N D throughout.
+with k = k_low below lr* and k_high above. The forms are those of published sweeps (refits of the
+Step Law runs: lr* saturates in B, basins are asymmetric in ln lr); the default numbers resemble
+byte-level transformers of 1e4-1e5 parameters on one CPU core. C is 6 N D throughout.
 """
 
 from __future__ import annotations
