@@ -1,0 +1,196 @@
+"""Batch, learning rate, warmup, weight decay and beta2 of one run: one rule each for every run.
+
+    batch    = context x 2^k nearest to the fitted B*
+    lr       = fitted lr*(N, D, batch), a quarter of its sd (in ln) to the low side
+    warmup   = the fitted or usual one, transferred in steps (planner/fit/warmup.py), >= 20 steps
+    weight decay and beta2 by the rules of planner/decide/rules.py
+
+Ladder, held-out rung and plan all come through here, so that no rung differs from another in
+anything but what the laws say. Results lie on a lattice (lr by 2^(1/4), tokens by whole steps).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from planner.decide.decision import Decision
+from planner.decide.rules import (
+    TAU_EXPONENT,
+    TAU_SCALE,
+    beta2_rule,
+    cautious_lr,
+    snap_batch,
+    snap_lr,
+    weight_decay_rule,
+)
+from planner.estimate import Estimate
+from planner.fit.transfer import HyperFit
+from planner.fit.warmup import DEFAULT_FRACTION, WarmupFit
+from planner.shape import Size
+
+__all__ = ["RungHyper", "hyper_decisions", "rules_at", "rung_hyper", "snap_lr"]
+
+CLIP = 1.0
+"""Global gradient norm; what nearly every published run uses."""
+
+FEWEST_WARMUP_STEPS = 20
+
+COOLDOWN = 0.2
+"""Share of the tokens in the 1-sqrt cooldown, as in every proxy (Haegele 2024: 20 % suffices)."""
+
+
+USUAL_WARMUP = WarmupFit(DEFAULT_FRACTION)
+
+
+@dataclass(frozen=True, slots=True)
+class RungHyper:
+    """Everything but size and horizon that a trial needs."""
+
+    batch_tokens: int
+    lr: float
+    warmup_tokens: int
+    weight_decay: float
+    beta2: float
+    clip: float = CLIP
+
+
+def rung_hyper(hyper: HyperFit, size: Size, tokens: float, *, min_batch_tokens: int) -> RungHyper:
+    """Return the hyperparameters of a run of ``size`` on ``tokens`` tokens.
+
+    ``min_batch_tokens`` is one sequence: the batch is that times a power of two.
+    """
+    batch = snap_batch(hyper.batch(size, tokens).value, min_batch_tokens)
+    lr = snap_lr(cautious_lr(hyper.lr(size, tokens, batch)))
+    return rules_at(size, tokens, batch_tokens=batch, lr=lr, warmup=hyper.warmup)
+
+
+def rules_at(
+    size: Size,
+    tokens: float,
+    *,
+    batch_tokens: int,
+    lr: float,
+    warmup: WarmupFit = USUAL_WARMUP,
+) -> RungHyper:
+    """Complete a given batch and learning rate by the rules for warmup, weight decay and beta2."""
+    wanted = _warmup_steps(warmup, size, tokens, batch_tokens=batch_tokens, lr=lr).value
+    longest = max(1, round(tokens / batch_tokens) // 2)
+    steps = min(max(FEWEST_WARMUP_STEPS, round(wanted)), longest)
+    return RungHyper(
+        batch_tokens=batch_tokens,
+        lr=lr,
+        warmup_tokens=steps * batch_tokens,
+        weight_decay=weight_decay_rule(size, tokens, batch_tokens, lr),
+        beta2=beta2_rule(batch_tokens, tokens),
+    )
+
+
+def hyper_decisions(
+    hyper: HyperFit, size: Size, tokens: float, *, min_batch_tokens: int
+) -> tuple[Decision, ...]:
+    """Return the decisions on batch, learning rate, warmup, schedule, decay, beta2 and clip."""
+    chosen = rung_hyper(hyper, size, tokens, min_batch_tokens=min_batch_tokens)
+    run = _Planned(hyper, size, tokens, chosen)
+    return (*_fitted(run), *_by_rule(run))
+
+
+class _Planned(NamedTuple):
+    hyper: HyperFit
+    size: Size
+    tokens: float
+    chosen: RungHyper
+
+
+def _fitted(run: _Planned) -> tuple[Decision, ...]:
+    """Decide what the user's own runs can speak to."""
+    hyper, chosen = run.hyper, run.chosen
+    keys = tuple(sorted({key for cell in hyper.cells for key in cell.keys}))
+    share = f"own runs carry {hyper.own_share:.0%} of the law's precision"
+    steps = _warmup_steps(
+        hyper.warmup, run.size, run.tokens, batch_tokens=chosen.batch_tokens, lr=chosen.lr
+    )
+    return (
+        Decision(
+            "batch_tokens",
+            _around(chosen.batch_tokens, hyper.batch(run.size, run.tokens)),
+            "tokens per step",
+            "The power of two (in sequences) nearest to the batch with the lowest loss at this "
+            f"horizon; a factor of two off costs {hyper.batch_regret(np.log(2)):.2g} nats.",
+            keys,
+        ),
+        Decision(
+            "lr",
+            _around(chosen.lr, hyper.lr(run.size, run.tokens, chosen.batch_tokens)),
+            "peak learning rate",
+            "The fitted optimum at this size, horizon and batch, a quarter of its sd to the low "
+            f"side, where errors cost less ({hyper.regret(-np.log(2)):.2g} nats at half the "
+            f"optimum, {hyper.regret(np.log(2)):.2g} at twice); {share}.",
+            keys,
+        ),
+        Decision(
+            "warmup_tokens",
+            _around(chosen.warmup_tokens, steps.scaled(chosen.batch_tokens)),
+            "tokens",
+            f"{chosen.warmup_tokens / run.tokens:.2g} of the run, "
+            f"{chosen.warmup_tokens // chosen.batch_tokens} steps of linear warmup: "
+            + ("own runs, transferred." if hyper.warmup.measured else "common practice, bounded."),
+            hyper.warmup.evidence,
+        ),
+    )
+
+
+def _by_rule(run: _Planned) -> tuple[Decision, ...]:
+    """Decide what follows from a stated rule."""
+    chosen = run.chosen
+    decay = chosen.weight_decay
+    return (
+        Decision(
+            "schedule",
+            Estimate.exactly(COOLDOWN),
+            "share of the tokens in the cooldown",
+            "The schedule every proxy was trained with, so that losses mean the same; its "
+            "cooldown can start earlier or later when the token budget changes.",
+            label="wsd: linear warmup, constant, 1-sqrt cooldown to zero",
+        ),
+        Decision(
+            "weight_decay",
+            Estimate(decay, decay / 2, decay * 2, method="published rule; a factor 2 assumed"),
+            "AdamW lambda, coupled to lr",
+            f"batch / (lr x tokens x tau) with tau = {TAU_SCALE} x (tokens per parameter)^"
+            f"{TAU_EXPONENT}: AdamW averages over the share of the run found best by Power Lines.",
+        ),
+        Decision(
+            "beta2",
+            Estimate.exactly(chosen.beta2, "rule"),
+            "",
+            "A half-life of 10M tokens, at most 5 % of the run, at any batch; never below .9.",
+        ),
+        Decision(
+            "clip",
+            Estimate.exactly(chosen.clip, "rule"),
+            "global gradient norm",
+            "The usual bound; when more than 30 % of the steps clip, lower the learning rate.",
+        ),
+    )
+
+
+def _warmup_steps(
+    warmup: WarmupFit, size: Size, tokens: float, *, batch_tokens: int, lr: float
+) -> Estimate:
+    return warmup.transferred(
+        params=size.params_matmul,
+        tokens=tokens,
+        batch_tokens=batch_tokens,
+        lr=lr,
+        beta2=beta2_rule(batch_tokens, tokens),
+    )
+
+
+def _around(value: float, best: Estimate) -> Estimate:
+    """Return the value to use with the interval of the optimum, stretched to hold it."""
+    return Estimate(
+        float(value), min(best.low, value), max(best.high, value), best.level, best.method
+    )

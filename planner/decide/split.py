@@ -1,0 +1,88 @@
+"""Compute split between parameters and tokens on a grid of sizes: the numbers behind `allocate`.
+
+Every size N takes the tokens its compute pays for, D = min(C / F(N), max_tokens); the best size is
+the lowest point of L(N, D(N)) along ln N, refined by the parabola through the lowest three points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.arrays import Floats
+from planner.decide.sizes import Ladder
+from planner.fit.laws import law_named
+from planner.fit.loss_fit import LossFit
+
+GRID = 801
+"""Points of the grid in ln N: about 1.7 % apart over six decades."""
+
+FLAT = 1.05
+"""Compute factor of the flat region."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One budget, split over the sizes between ``span`` (parameters, the law's convention)."""
+
+    fit: LossFit
+    rungs: Ladder
+    flops: float
+    max_tokens: float
+    span: tuple[float, float]
+
+    @property
+    def grid(self) -> Floats:
+        """Sizes looked at, shape (GRID,)."""
+        return np.geomspace(*self.span, GRID)
+
+    def tokens(self, params: Floats, factor: float = 1.0) -> Floats:
+        """Return the tokens ``factor`` times the budget pays for at each size."""
+        return np.minimum(factor * self.flops / self.rungs.price(params), self.max_tokens)
+
+    def losses(self, params: Floats, factor: float = 1.0) -> Floats:
+        """Return the fitted law's loss at each size for ``factor`` times the budget."""
+        return point_loss(self.fit, params, self.tokens(params, factor))
+
+    def optimum_draws(self, seed: int = 0) -> Floats:
+        """Return the best size of every draw of the fit, with its discrepancy, shape (S,)."""
+        grid = self.grid
+        best = _lowest(np.log(grid), self.fit.statistical(grid, self.tokens(grid)))
+        beyond = max(0.0, float(np.log10(self.flops / self.fit.range.flops[1])))
+        discrepancy = self.fit.discrepancy
+        sd = discrepancy.ln_n_per_decade * discrepancy.factor * beyond
+        shifted = best + sd * np.random.default_rng(seed).standard_normal(len(best))
+        return np.asarray(np.exp(np.clip(shifted, *np.log(self.span))))
+
+    def flat(self) -> tuple[float, float]:
+        """Return the sizes that reach the best loss with FLAT times the compute."""
+        grid = self.grid
+        inside = grid[self.losses(grid, FLAT) <= self.losses(grid).min()]
+        return float(inside[0]), float(inside[-1])
+
+    def optimum(self) -> tuple[float, bool]:
+        """Return the fitted law's best size, and whether it lies at the upper end of the span."""
+        grid = self.grid
+        losses = self.losses(grid)
+        best = float(np.exp(_lowest(np.log(grid), losses[None])[0]))
+        return best, bool(losses.argmin() == GRID - 1)
+
+
+def point_loss(fit: LossFit, params: Floats, tokens: Floats) -> Floats:
+    """Return the loss of the fitted law itself, without its draws, in nats per token."""
+    law = law_named(fit.law)
+    theta = np.array([fit.params[name] for name in law.names])
+    return law.predict(theta, params, tokens)
+
+
+def _lowest(x: Floats, losses: Floats) -> Floats:
+    """Return where each row of ``losses`` (S, n) on the even grid ``x`` is lowest, refined."""
+    at = losses.argmin(axis=1)
+    middle = np.clip(at, 1, len(x) - 2)
+    rows = np.arange(len(losses))
+    left, centre, right = (losses[rows, middle + d] for d in (-1, 0, 1))
+    bend = left - 2 * centre + right
+    shift = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
+    refined = x[middle] + np.clip(shift, -1, 1) * (x[1] - x[0])
+    return np.asarray(np.where(at == middle, refined, x[at]))
