@@ -1,0 +1,345 @@
+"""A loss law that met data: its parameters, its draws, and what it may be asked.
+
+Statistical draws hold the law for right. Predictive draws add, per draw s (contracts.md section 1),
+
+    which law       a member drawn by its weight from rolling-origin error
+    discrepancy     ln(L - E) += .04 d g_s   and   ln N* += .15 d h_s,    d = log10(C / C_max) >= 0
+
+with g, h standard normal and shared by all points of a draw, so that neighbouring sizes at one C
+move together. After a failed held-out rung every draw moves away from the median by ``factor``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from planner.arrays import Floats
+from planner.errors import EvidenceError, UsageError
+from planner.estimate import LEVEL, Estimate
+from planner.finding import Finding
+from planner.fit.check import check_fit, check_points, too_thin
+from planner.fit.laws import CHINCHILLA, CHINCHILLA_TIED, PowerSum, law_named, optimal_params
+from planner.fit.select import choose, rolling_origin, stacking_weights
+from planner.fit.solve import Points, Solution, residuals, solve
+from planner.fit.uncertainty import Draws, draw, noise_scale
+from planner.observations import Observations
+
+SCHEMA_VERSION = 1
+DRAWS = 1000
+EFFICIENT = 1.345
+"""Huber's delta in robust sd: 95 % efficient under Gaussian noise (Huber 1981)."""
+LEAST_DELTA = 1e-6
+Kind = Literal["predictive", "statistical"]
+
+
+@dataclass(frozen=True, slots=True)
+class FitRange:
+    """Where the data lie: (lowest, highest) of N, D and C, rows and distinct sizes."""
+
+    params: tuple[float, float]
+    tokens: tuple[float, float]
+    flops: tuple[float, float]
+    n_points: int
+    n_sizes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """How wrong the law itself may be beyond the data: sd per decade of C, and a widening."""
+
+    loss_per_decade: float = 0.04
+    ln_n_per_decade: float = 0.15
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Member:
+    """One law of the average: weight, parameters, statistical draws (S, 5), held-out error.
+
+    ``held_out`` is the rolling-origin RMS of ln loss, nan where there were too few points.
+    """
+
+    law: str
+    weight: float
+    params: dict[str, float]
+    draws: Floats
+    held_out: float
+
+
+@dataclass(frozen=True)
+class LossFit:
+    """See the module. ``law``, ``params`` and ``draws`` are the chosen member's.
+
+    ``sigma`` is the robust residual sd of ln loss; ``status`` is "converged", "at bound: ..." or
+    "not identified: ...".
+    """
+
+    law: str
+    params: dict[str, float]
+    draws: Floats
+    names: tuple[str, ...]
+    sigma: float
+    status: str
+    range: FitRange
+    method: str
+    members: tuple[Member, ...]
+    n_convention: str
+    flops_convention: str
+    level: float = LEVEL
+    discrepancy: Discrepancy = field(default_factory=Discrepancy)
+    findings: tuple[Finding, ...] = ()
+
+    def statistical(self, params: Floats, tokens: Floats) -> Floats:
+        """Return draws (S, n) of the mean loss, as if the chosen law were right."""
+        return law_named(self.law).predict(self.draws, np.atleast_1d(params), np.atleast_1d(tokens))
+
+    def loss_draws(
+        self,
+        params: Floats,
+        tokens: Floats,
+        flops: Floats | None = None,
+        *,
+        seed: int = 0,
+        run_noise: bool = False,
+    ) -> Floats:
+        """Return predictive draws (S, n) of the loss; ``flops`` default to 6 N D.
+
+        One seed gives one set of laws and discrepancies: calls with the same seed may be compared
+        draw by draw. ``run_noise`` adds the run-to-run noise ``sigma`` of ln loss.
+        """
+        n, d = np.atleast_1d(params).astype(float), np.atleast_1d(tokens).astype(float)
+        theta, common, tilt = self._law_draws(seed)
+        decades = self._decades(6.0 * n * d if flops is None else np.atleast_1d(flops))
+        shift = np.exp(self.discrepancy.ln_n_per_decade * decades * tilt)
+        floor = theta[:, :1]
+        reducible = CHINCHILLA.predict(theta, n / shift, d * shift) - floor
+        log_loss = np.log(
+            floor + reducible * np.exp(self.discrepancy.loss_per_decade * decades * common)
+        )
+        if run_noise:
+            noise = np.random.default_rng([seed, 1]).standard_normal(log_loss.shape)
+            log_loss = log_loss + self.sigma * noise
+        return np.exp(self._widen(log_loss))
+
+    def predict(
+        self,
+        params: Floats,
+        tokens: Floats,
+        *,
+        flops: Floats | None = None,
+        level: float = LEVEL,
+        kind: Kind = "predictive",
+        run_noise: bool = False,
+    ) -> tuple[Estimate, ...]:
+        """Return one Estimate of the loss per point."""
+        if kind == "predictive":
+            draws = self.loss_draws(params, tokens, flops, run_noise=run_noise)
+        else:
+            draws = self.statistical(params, tokens)
+        return tuple(
+            Estimate.from_draws(column, level=level, method=f"{kind}: {self.method}")
+            for column in draws.T
+        )
+
+    def optimal_params_draws(
+        self, flops: float, *, kind: Kind = "predictive", seed: int = 0
+    ) -> Floats:
+        """Return draws (S,) of N*(C) for C = 6 N D; D* is C / 6 N*."""
+        if kind == "statistical":
+            return optimal_params(self.draws, flops)
+        theta, _, tilt = self._law_draws(seed)
+        shift = self.discrepancy.ln_n_per_decade * self._decades(np.array([flops])) * tilt
+        log_n = np.log(optimal_params(theta, flops)) + shift[:, 0]
+        return np.exp(self._widen(log_n[:, None]))[:, 0]
+
+    def widened(self, factor: float) -> LossFit:
+        """Return the fit with every predictive interval ``factor`` times as wide."""
+        wider = replace(self.discrepancy, factor=self.discrepancy.factor * factor)
+        return replace(self, discrepancy=wider)
+
+    def _law_draws(self, seed: int) -> tuple[Floats, Floats, Floats]:
+        """Return theta (S, 5) mixed over the members and the two discrepancies, each (S, 1)."""
+        rng = np.random.default_rng([seed, 0])
+        size = len(self.draws)
+        common, tilt = rng.standard_normal((2, size, 1))
+        edges = np.cumsum([member.weight for member in self.members])
+        pick = np.minimum(np.searchsorted(edges, rng.random(size)), len(self.members) - 1)
+        return np.stack([m.draws for m in self.members])[pick, np.arange(size)], common, tilt
+
+    def _decades(self, flops: Floats) -> Floats:
+        return np.maximum(0.0, np.log10(flops / self.range.flops[1]))
+
+    def _widen(self, log_draws: Floats) -> Floats:
+        if self.discrepancy.factor == 1.0:
+            return log_draws
+        middle = np.median(log_draws, axis=0)
+        return np.asarray(middle + self.discrepancy.factor * (log_draws - middle))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of fit.json: everything a prediction needs, floats in full."""
+        tails = [(1 - self.level) / 2, (1 + self.level) / 2]
+        bounds = np.quantile(self.draws, tails, axis=0).T.tolist()
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        return plain | {
+            "schema_version": SCHEMA_VERSION,
+            "names": list(self.names),
+            "intervals": dict(zip(self.names, bounds, strict=True)),
+            "members": [asdict(m) | {"draws": m.draws.tolist()} for m in self.members],
+            "draws": self.draws.tolist(),
+            "range": asdict(self.range),
+            "discrepancy": asdict(self.discrepancy),
+            "held_out_errors": {m.law: _none_if_nan(m.held_out) for m in self.members},
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LossFit:
+        """Read a fit back; it predicts exactly what the written one did."""
+        if data.get("schema_version") != SCHEMA_VERSION:
+            raise UsageError(
+                f"this fit.json has schema version {data.get('schema_version')}, planner reads "
+                f"{SCHEMA_VERSION}; fit the table again"
+            )
+        spans = {name: tuple(data["range"][name]) for name in ("params", "tokens", "flops")}
+        return cls(
+            **{name: data[name] for name in _PLAIN},
+            names=tuple(data["names"]),
+            draws=np.asarray(data["draws"], dtype=np.float64),
+            members=tuple(
+                Member(**(m | {"draws": np.asarray(m["draws"], dtype=np.float64)}))
+                for m in data["members"]
+            ),
+            range=FitRange(**(data["range"] | spans)),
+            discrepancy=Discrepancy(**data["discrepancy"]),
+            findings=tuple(Finding.from_json(f) for f in data["findings"]),
+        )
+
+
+_PLAIN = ("law", "params", "sigma", "status", "method", "n_convention", "flops_convention", "level")
+
+
+def _none_if_nan(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    law: PowerSum
+    solution: Solution
+    draws: Draws
+    sigma: float
+    delta: float
+    points: Points
+
+    @property
+    def status(self) -> str:
+        if self.solution.at_bound:
+            return f"at bound: {', '.join(self.solution.at_bound)}"
+        if not self.solution.converged:
+            return "not identified: the solver found no end"
+        weak = [
+            name
+            for name, told in zip(("alpha", "beta"), self.draws.told, strict=True)
+            if told > UNIDENTIFIED
+        ]
+        return f"not identified: {', '.join(weak)}" if weak else "converged"
+
+    @property
+    def params(self) -> dict[str, float]:
+        phi = self.solution.phi if self.status == "converged" else self.draws.mode
+        values = self.points.theta(phi).tolist()
+        return dict(zip(self.law.names, values, strict=True))
+
+
+UNIDENTIFIED = 0.75
+"""Share of the prior's sd left in ln alpha or ln beta beyond which the prior decides."""
+
+
+def fit_loss(
+    observations: Observations,
+    *,
+    law: str = "auto",
+    loss: str = "huber",
+    delta: float | None = None,
+    weights: Floats | None = None,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> LossFit:
+    """Fit a loss law (``auto``, ``chinchilla`` or ``chinchilla-tied``).
+
+    ``loss`` is ``huber`` (``delta`` in ln loss; None: 1.345 robust sd) or ``ls``; ``weights`` (n,)
+    are relative precisions, for instance to let long horizons weigh more. Raises EvidenceError
+    with the reasons when no law can be fitted.
+    """
+    if reasons := too_thin(observations):
+        raise EvidenceError("no loss law can be fitted: " + "; ".join(reasons))
+    if loss not in ("huber", "ls"):
+        raise UsageError(f"there is no loss named {loss!r}; known: huber, ls")
+    laws = (CHINCHILLA, CHINCHILLA_TIED) if law == "auto" else (law_named(law),)
+    points = Points.of(observations.params, observations.tokens, observations.loss, weights)
+    width = np.inf if loss == "ls" else delta
+    fits = [_fit_law(points, candidate, width, observations.group, seed) for candidate in laws]
+    errors = [rolling_origin(observations, f.law, f.delta, weights) for f in fits]
+    best = choose([f.status for f in fits], errors)
+    shares = stacking_weights(errors, observations)
+    chosen = fits[best]
+    span = _range(observations)
+    how = "least squares" if loss == "ls" else f"huber, delta {chosen.delta:.3g}"
+    fit = LossFit(
+        law=chosen.law.name,
+        params=chosen.params,
+        draws=points.theta(chosen.draws.phi),
+        names=chosen.law.names,
+        sigma=chosen.sigma,
+        status=chosen.status,
+        range=span,
+        method=f"{how}; {chosen.draws.method}",
+        members=tuple(
+            Member(f.law.name, share, f.params, points.theta(f.draws.phi), error)
+            for f, share, error in zip(fits, shares, errors, strict=True)
+        ),
+        n_convention=observations.n_convention,
+        flops_convention=observations.flops_convention,
+        level=level,
+    )
+    theta = np.array(list(fit.params.values()))
+    doubts = check_fit(observations, theta, fit.status, fit.sigma, fit.draws)
+    return replace(fit, findings=check_points(observations) + doubts)
+
+
+def _fit_law(
+    points: Points, law: PowerSum, delta: float | None, group: tuple[str, ...], seed: int
+) -> _Fitted:
+    solution, used = _solve_to_scale(points, law, delta)
+    r, _ = residuals(points, solution.phi[None])
+    draws = draw(points, law, solution, group, DRAWS, seed)
+    return _Fitted(law, solution, draws, noise_scale(r[0], law.n_free), used, points)
+
+
+def _solve_to_scale(points: Points, law: PowerSum, delta: float | None) -> tuple[Solution, float]:
+    """Solve with a given delta, or with one that follows the robust residual scale."""
+    if delta is not None:
+        return solve(points, law, delta), delta
+    width = np.inf
+    for _ in range(3):
+        solution = solve(points, law, width)
+        r, _ = residuals(points, solution.phi[None])
+        width = max(EFFICIENT * noise_scale(r[0], law.n_free), LEAST_DELTA)
+    return solve(points, law, width), width
+
+
+def _range(observations: Observations) -> FitRange:
+    def span(values: Floats) -> tuple[float, float]:
+        return float(values.min()), float(values.max())
+
+    return FitRange(
+        span(observations.params),
+        span(observations.tokens),
+        span(observations.flops),
+        len(observations),
+        len(np.unique(observations.params)),
+    )
