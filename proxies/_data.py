@@ -180,9 +180,8 @@ def _unique_tokens(train: Tokens, options: DataOptions, context: int) -> int:
     if unique:
         advice += f", or allow repeats with `epochs: {-(-need // unique)}`"
     raise DataError(
-        f"the text holds {unique:,} training tokens once repeats and the evaluation set are taken "
-        f"out, {unique * options.epochs:,} in {options.epochs} epoch(s), and {need:,} are needed: "
-        f"{advice}"
+        f"the text holds {unique:,} training tokens once repeats and held-out text are taken out, "
+        f"and {need:,} are needed (epochs allowed: {options.epochs}): {advice}"
     )
 
 

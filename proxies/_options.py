@@ -79,7 +79,7 @@ def _checked(key: str, value: Any) -> Any:  # noqa: ANN401 - it is a value out o
             raise DataError(f"data.{key} must be at least 1, not {value!r}")
         return int(value)
     if key in _LISTS:
-        items = (value,) if isinstance(value, str) else tuple(value)
+        items = tuple(value) if isinstance(value, list | tuple) else (value,)
         if not items or not all(isinstance(item, str) for item in items):
             raise DataError(f"data.{key} must be a path or a list of paths, not {value!r}")
         return items
