@@ -45,15 +45,19 @@ class Split:
         """Return the fitted law's loss at each size for ``factor`` times the budget."""
         return point_loss(self.fit, params, self.tokens(params, factor))
 
-    def optimum_draws(self, seed: int = 0) -> Floats:
-        """Return the best size of every draw of the fit, with its discrepancy, shape (S,)."""
+    def optimum_draws(self) -> Floats:
+        """Return the best size of every predictive draw of the fit, shape (S,).
+
+        Losses of one draw move together over the sizes, and its discrepancy shifts ln N*; a
+        widening after a failed held-out rung belongs to ln N*, not to the losses compared here.
+        """
         grid = self.grid
-        best = _lowest(np.log(grid), self.fit.statistical(grid, self.tokens(grid)))
-        beyond = max(0.0, float(np.log10(self.flops / self.fit.range.flops[1])))
-        discrepancy = self.fit.discrepancy
-        sd = discrepancy.ln_n_per_decade * discrepancy.factor * beyond
-        shifted = best + sd * np.random.default_rng(seed).standard_normal(len(best))
-        return np.asarray(np.exp(np.clip(shifted, *np.log(self.span))))
+        factor = self.fit.discrepancy.factor
+        spent = np.full(GRID, self.flops)
+        losses = self.fit.widened(1 / factor).loss_draws(grid, self.tokens(grid), spent)
+        best = _lowest(np.log(grid), losses)
+        middle = np.median(best)
+        return np.asarray(np.exp(np.clip(middle + factor * (best - middle), *np.log(self.span))))
 
     def flat(self) -> tuple[float, float]:
         """Return the sizes that reach the best loss with FLAT times the compute."""
@@ -70,10 +74,13 @@ class Split:
 
 
 def point_loss(fit: LossFit, params: Floats, tokens: Floats) -> Floats:
-    """Return the loss of the fitted law itself, without its draws, in nats per token."""
-    law = law_named(fit.law)
-    theta = np.array([fit.params[name] for name in law.names])
-    return law.predict(theta, params, tokens)
+    """Return the loss of the fitted laws themselves, averaged by weight, in nats per token."""
+    total = np.zeros(len(params))
+    for member in fit.members:
+        law = law_named(member.law)
+        theta = np.array([member.params[name] for name in law.names])
+        total += member.weight * law.predict(theta, params, tokens)
+    return total
 
 
 def _lowest(x: Floats, losses: Floats) -> Floats:

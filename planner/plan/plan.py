@@ -61,14 +61,14 @@ class Extrapolation:
 class Cost:
     """What the run takes. ``mfu_source`` and ``price_source`` say "assumed" where nobody stated it.
 
-    ``usd`` and ``price_usd_per_gpu_hour`` are None where no price is known, ``days`` follows from
-    ``gpus``. Intervals hold the bands of MFU and price and nothing else.
+    ``usd`` and ``price_usd_per_gpu_hour`` are None where no price is known, ``gpus`` and ``days``
+    where nobody said how many devices. Intervals hold the bands of MFU and price, nothing else.
     """
 
     gpu: str
-    gpus: float
+    gpus: float | None
     gpu_hours: Estimate
-    days: Estimate
+    days: Estimate | None
     usd: Estimate | None
     mfu: Estimate
     mfu_source: str
