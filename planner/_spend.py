@@ -3,8 +3,8 @@
     spent(attempt) = what its end says; without one (its process was killed)
                    = flops_per_token * (min(reached + interval, last) - first)
 
-with ``reached`` the tokens it last told of, ``last`` the trial's end, and ``interval`` = 10 % of the
-trial, how often it tells: never less than was really computed.
+with ``reached`` the tokens it last told of, ``last`` the trial's end, and ``interval`` = 10 % of
+the trial, how often it tells: never less than was really computed.
 """
 
 from __future__ import annotations

@@ -67,7 +67,6 @@ class Executor(Protocol):
     Each submitted job yields any number of Progress and then exactly one Ended or Died.
     """
 
-    name: str
     workers: int
 
     def submit(self, job: Job) -> None:

@@ -19,7 +19,6 @@ CLOSING_SECONDS = 5.0
 class InlineExecutor:
     """One trial at a time in this process."""
 
-    name = "inline"
     workers = 1
 
     def __init__(self) -> None:

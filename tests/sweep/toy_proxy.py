@@ -1,0 +1,74 @@
+"""A proxy whose shape says how it behaves, for the tests of the executors."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from planner.proxy import Outcome
+from planner.run import Status
+from planner.shape import size_from_mapping
+
+
+class Toy:
+    capabilities = frozenset({"finder"})
+
+    def __init__(self, data, *, loss=0.25):
+        self.loss = loss
+
+    def size(self, shape):
+        return size_from_mapping(shape)
+
+    def recipe(self):
+        return {}
+
+    def train(self, trial, ctx):
+        getattr(self, trial.shape.get("do", "learn"))(trial, ctx)
+        return Outcome(Status.DONE, self.loss, 0.01, trial.tokens, metrics={"pid": os.getpid()})
+
+    def learn(self, trial, ctx):
+        for k in range(1, 41):
+            extra = {"clip_share": 0.5} if k % 2 == 0 else {}
+            ctx.report(tokens=trial.tokens * k // 40, loss=1 + 1 / k, lr=trial.lr, **extra)
+
+    def sweep_lr(self, trial, ctx):
+        for k in range(120):
+            lr = trial.lr * 10 ** (-4 + 4 * k / 119)
+            loss = 5 - 2 / (1 + (1e-2 / lr) ** 2) + (lr / 0.3) ** 4
+            ctx.report(tokens=(k + 1) * trial.batch_tokens, loss=loss, lr=lr)
+
+    def fail(self, trial, ctx):
+        ctx.report(tokens=100, loss=3.0)
+        raise ValueError("no such corpus")
+
+    def leave(self, trial, ctx):
+        sys.exit(3)
+
+    def break_up(self, trial, ctx):
+        ctx.report(tokens=500, loss=float("nan"))
+
+    def print_much(self, trial, ctx):
+        sys.stdout.write("a trainer's own words\n")
+
+    def threads(self, trial, ctx):
+        ctx.report(tokens=1000, loss=float(os.environ["OMP_NUM_THREADS"]))
+
+    def wait(self, trial, ctx):
+        """Train until the gate file is there, telling on the way."""
+        self.present(trial)
+        while not Path(trial.shape["gate"]).exists():
+            ctx.report(tokens=100, loss=2.0)
+            time.sleep(0.005)
+
+    def hang(self, trial, ctx):
+        """Start a program, as a command proxy does, and never report again."""
+        child = subprocess.Popen(["sleep", "600"])
+        self.present(trial, child.pid)
+        ctx.report(tokens=trial.tokens, loss=2.0)
+        child.wait()
+
+    def present(self, trial, *others):
+        half = Path(trial.shape["pids"] + ".half")
+        half.write_text(" ".join(str(pid) for pid in (os.getpid(), *others)))
+        half.rename(trial.shape["pids"])
