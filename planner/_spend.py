@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PROGRESS_INTERVAL = 0.1
-"""Share of a trial's new tokens between two of its progress events."""
+PROGRESS_MARKS = 10
+"""A trial tells of its progress, and the ledger stores it, at every tenth of its new tokens."""
 
 
 @dataclass(slots=True)
@@ -29,8 +29,12 @@ class _Attempt:
     def spent(self) -> float:
         if self.paid is not None:
             return self.paid
-        interval = PROGRESS_INTERVAL * (self.last - self.first)
+        interval = (self.last - self.first) / PROGRESS_MARKS
         return self.flops_per_token * (min(self.reached + interval, self.last) - self.first)
+
+    def mark(self, tokens: int) -> int:
+        """Return how many marks lie behind ``tokens``."""
+        return PROGRESS_MARKS * (tokens - self.first) // max(self.last - self.first, 1)
 
 
 class Spend:
@@ -66,6 +70,11 @@ class Spend:
     def watch(self, key: str, number: int) -> None:
         """Leave an attempt out of the total until it ends; older ones at its trial are over."""
         self._watched = {known for known in self._watched if known[0] != key} | {(key, number)}
+
+    def passes_mark(self, key: str, number: int, tokens: int) -> bool:
+        """Say whether an attempt has passed another mark since what it is known to have reached."""
+        attempt = self._attempts[key][number]
+        return attempt.mark(tokens) > attempt.mark(attempt.reached)
 
     def reach(self, key: str, number: int, tokens: int) -> None:
         """Count an attempt's tokens up to here."""

@@ -144,9 +144,13 @@ class Ledger:
         self._spend.watch(key, attempt)
 
     def progress(self, key: str, attempt: int, tokens: int) -> None:
-        """Store how far along its path an attempt is (not forced to the disk at once)."""
-        reached = {"key": key, "attempt": attempt, "tokens": tokens}
-        self._append("progress", reached, durable=False)
+        """Store that an attempt has come into another tenth of its trial; less is not stored.
+
+        It is not forced to the disk: what only a power cut can lose steers nothing.
+        """
+        if self._spend.passes_mark(key, attempt, tokens):
+            reached = {"key": key, "attempt": attempt, "tokens": tokens}
+            self._append("progress", reached, durable=False)
 
     def ended(self, run: Run) -> bool:
         """Store the end of an attempt; ``run.spent_flops`` is what this attempt alone cost.

@@ -296,6 +296,16 @@ def test_a_lost_fork_is_paid_for_its_branch_and_never_more(study):
         assert ledger.spent_flops == pytest.approx(0.2 * COST)
 
 
+def test_only_every_tenth_of_a_trial_is_stored(study):
+    with Ledger.open(study) as ledger:
+        start(ledger, trial())
+        for tokens in range(0, 1001, 5):
+            ledger.progress(trial().key({}), 1, tokens)
+    lines = (study / "events.jsonl").read_text().splitlines()
+    stored = [event["tokens"] for line in lines if "tokens" in (event := json.loads(line))]
+    assert stored == [1000] + [100 * k for k in range(1, 11)]
+
+
 def test_giving_a_trial_up_keeps_what_its_lost_attempts_cost(study):
     with Ledger.open(study) as ledger:
         start(ledger, trial())

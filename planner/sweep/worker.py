@@ -16,15 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
+from planner._spend import PROGRESS_MARKS
 from planner.proxy import Outcome, Proxy, ProxySpec, StopTrial, load_proxy
 from planner.run import Status
 from planner.sweep.events import Ended, Job, Progress
 
-PROGRESS_MARKS = 10
-"""A trial tells of its progress at every tenth of its new tokens (the ledger's interval) ..."""
 PROGRESS_SECONDS = 0.5
-"""... and between those at most this often."""
+"""How often a trial tells of its progress between the marks the ledger stores."""
+
 NOTE_CHARACTERS = 4000
+"""Length of the end of a traceback that is kept."""
 
 
 @dataclass(slots=True)
