@@ -21,7 +21,7 @@ SAME_LEVEL = 0.35
 """Runs within this of ln C (a third of an e-fold) belong to one level of compute."""
 COLLINEAR = 0.97
 TREND_P = 0.005
-"""A trend this unlikely by chance is reported: two tests, one false alarm in a hundred clean fits."""
+"""A trend this unlikely by chance is reported: two tests, one false alarm in 100 clean fits."""
 OUTLIER_SD = 6.0
 
 
@@ -237,7 +237,7 @@ def _trend(r: Floats, axis: Floats, name: str, o: Observations) -> Finding | Non
 
 
 def _curvature(r: Floats, axis: Floats, group: np.ndarray) -> tuple[float, float]:
-    """Return the p value and slope of a quadratic in ``axis`` left in the residuals' level means."""
+    """Return the p value and slope of a quadratic in ``axis`` left in the levels' means."""
     levels = np.unique(axis)
     if len(levels) < 4:
         return 1.0, 0.0

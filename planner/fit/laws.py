@@ -104,11 +104,11 @@ def law_named(name: str) -> PowerSum:
     return LAWS[name]
 
 
-def optimal_params(theta: Floats, flops: float) -> Floats:
+def optimal_params(theta: Floats, flops: float | Floats) -> Floats:
     """Return N*(C), shape (...), of laws theta (..., 5) where C = 6 N D; D* is C / 6 N*.
 
     N* = G (C/6)^(beta/(alpha+beta)) with G = (alpha A / beta B)^(1/(alpha+beta)).
     """
     _, a, b, alpha, beta = np.moveaxis(np.asarray(theta, float), -1, 0)
     log_ratio = np.log(alpha) + np.log(a) - np.log(beta) - np.log(b)
-    return np.asarray(np.exp((log_ratio + beta * np.log(flops / 6.0)) / (alpha + beta)))
+    return np.asarray(np.exp((log_ratio + beta * np.log(np.asarray(flops) / 6.0)) / (alpha + beta)))

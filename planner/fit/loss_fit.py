@@ -259,7 +259,7 @@ UNIDENTIFIED = 0.75
 """Share of the prior's sd left in ln alpha or ln beta beyond which the prior decides."""
 
 
-def fit_loss(
+def fit_loss(  # noqa: PLR0913 - the public call: every choice has a name and a default
     observations: Observations,
     *,
     law: str = "auto",
