@@ -22,17 +22,13 @@ from planner.errors import EvidenceError, UsageError
 from planner.estimate import LEVEL, Estimate
 from planner.finding import Finding
 from planner.fit.check import check_fit, check_points, too_thin
-from planner.fit.laws import CHINCHILLA, CHINCHILLA_TIED, PowerSum, law_named, optimal_params
+from planner.fit.law_fit import fit_law
+from planner.fit.laws import CHINCHILLA, CHINCHILLA_TIED, law_named, optimal_params
 from planner.fit.select import choose, rolling_origin, stacking_weights
-from planner.fit.solve import Points, Solution, residuals, solve
-from planner.fit.uncertainty import Draws, draw, noise_scale
+from planner.fit.solve import Points
 from planner.observations import Observations
 
 SCHEMA_VERSION = 1
-DRAWS = 1000
-EFFICIENT = 1.345
-"""Huber's delta in robust sd: 95 % efficient under Gaussian noise (Huber 1981)."""
-LEAST_DELTA = 1e-6
 Kind = Literal["predictive", "statistical"]
 
 
@@ -226,39 +222,6 @@ def _none_if_nan(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    law: PowerSum
-    solution: Solution
-    draws: Draws
-    sigma: float
-    delta: float
-    points: Points
-
-    @property
-    def status(self) -> str:
-        if self.solution.at_bound:
-            return f"at bound: {', '.join(self.solution.at_bound)}"
-        if not self.solution.converged:
-            return "not identified: the solver found no end"
-        weak = [
-            name
-            for name, told in zip(("alpha", "beta"), self.draws.told, strict=True)
-            if told > UNIDENTIFIED
-        ]
-        return f"not identified: {', '.join(weak)}" if weak else "converged"
-
-    @property
-    def params(self) -> dict[str, float]:
-        phi = self.solution.phi if self.status == "converged" else self.draws.mode
-        values = self.points.theta(phi).tolist()
-        return dict(zip(self.law.names, values, strict=True))
-
-
-UNIDENTIFIED = 0.75
-"""Share of the prior's sd left in ln alpha or ln beta beyond which the prior decides."""
-
-
 def fit_loss(  # noqa: PLR0913 - the public call: every choice has a name and a default
     observations: Observations,
     *,
@@ -282,7 +245,7 @@ def fit_loss(  # noqa: PLR0913 - the public call: every choice has a name and a 
     laws = (CHINCHILLA, CHINCHILLA_TIED) if law == "auto" else (law_named(law),)
     points = Points.of(observations.params, observations.tokens, observations.loss, weights)
     width = np.inf if loss == "ls" else delta
-    fits = [_fit_law(points, candidate, width, observations.group, seed) for candidate in laws]
+    fits = [fit_law(points, candidate, width, observations.group, seed) for candidate in laws]
     errors = [rolling_origin(observations, f.law, f.delta, weights) for f in fits]
     best = choose([f.status for f in fits], errors)
     shares = stacking_weights(errors, observations)
@@ -292,14 +255,14 @@ def fit_loss(  # noqa: PLR0913 - the public call: every choice has a name and a 
     fit = LossFit(
         law=chosen.law.name,
         params=chosen.params,
-        draws=points.theta(chosen.draws.phi),
+        draws=chosen.theta,
         names=chosen.law.names,
         sigma=chosen.sigma,
         status=chosen.status,
         range=span,
         method=f"{how}; {chosen.draws.method}",
         members=tuple(
-            Member(f.law.name, share, f.params, points.theta(f.draws.phi), error)
+            Member(f.law.name, share, f.params, f.theta, error)
             for f, share, error in zip(fits, shares, errors, strict=True)
         ),
         n_convention=observations.n_convention,
@@ -309,27 +272,6 @@ def fit_loss(  # noqa: PLR0913 - the public call: every choice has a name and a 
     theta = np.array(list(fit.params.values()))
     doubts = check_fit(observations, theta, fit.status, fit.sigma, fit.draws)
     return replace(fit, findings=check_points(observations) + doubts)
-
-
-def _fit_law(
-    points: Points, law: PowerSum, delta: float | None, group: tuple[str, ...], seed: int
-) -> _Fitted:
-    solution, used = _solve_to_scale(points, law, delta)
-    r, _ = residuals(points, solution.phi[None])
-    draws = draw(points, law, solution, group, DRAWS, seed)
-    return _Fitted(law, solution, draws, noise_scale(r[0], law.n_free), used, points)
-
-
-def _solve_to_scale(points: Points, law: PowerSum, delta: float | None) -> tuple[Solution, float]:
-    """Solve with a given delta, or with one that follows the robust residual scale."""
-    if delta is not None:
-        return solve(points, law, delta), delta
-    width = np.inf
-    for _ in range(3):
-        solution = solve(points, law, width)
-        r, _ = residuals(points, solution.phi[None])
-        width = max(EFFICIENT * noise_scale(r[0], law.n_free), LEAST_DELTA)
-    return solve(points, law, width), width
 
 
 def _range(observations: Observations) -> FitRange:

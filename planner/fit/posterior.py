@@ -26,7 +26,7 @@ from planner.fit.solve import BOUNDS, FLOOR, Points
 
 EXPONENT_CENTRE, EXPONENT_SD = float(np.log(0.4)), 0.5
 """Prior of ln alpha and ln beta (science F4.2): published laws lie within .25 to .7."""
-NOISE_PRIOR = (1.0, 0.005)
+NOISE_PRIOR = (1.0, 0.003)
 """Degrees of freedom and sd of ln L: run-to-run noise of small transformers is .002 to .01."""
 RHO = (np.arange(8) + 0.5) / 8
 CELLS = (32, 40, 48)
