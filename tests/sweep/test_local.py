@@ -123,8 +123,9 @@ def test_a_killed_worker_is_told_and_replaced(executor, tmp_path):
     assert (event.outcome.status, event.attempt) == (Status.DONE, 2)
 
 
-def test_what_a_killed_worker_had_started_ends_with_it(executor, tmp_path):
-    executor.submit(job(tmp_path, do="hang"))
+@pytest.mark.parametrize("do", ["hang", "load_in_a_fork"])
+def test_what_a_killed_worker_had_started_ends_with_it(executor, tmp_path, do):
+    executor.submit(job(tmp_path, do=do))
     worker, program = pids(tmp_path / "pids")
     os.kill(worker, signal.SIGKILL)
     assert isinstance(last_event(executor), Died)
