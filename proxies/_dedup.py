@@ -6,7 +6,7 @@ documents admitted before it: containment |S(new) & S(seen)| / |S(new)|, which a
 stitched together from several others. Shingles are runs of 64 bytes, about the 13 words used to
 find contamination (Brown et al. 2020, appendix C); one in ``SAMPLING`` is kept, chosen by its hash,
 so the same passage is chosen wherever it stands. Validation documents are admitted first and
-protected: a training document that holds most of one is dropped however long it is.
+protected: a training document goes when a tenth of it stands in them, or it holds a tenth of one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ import numpy as np
 
 NEAR = 0.8
 """Containment from which a document counts as a repeat (MinHash practice: Jaccard .7 to .8)."""
+
+LEAK = 0.1
+"""Share of a training or of a validation document from which a common text is a leak."""
 
 SAMPLING = 32
 """One shingle in this many is compared: 2 to 3 bytes of memory a byte of text."""
@@ -68,7 +71,7 @@ class Deduplicator:
             self.exact += 1
             return False
         marks = fingerprint(normal)
-        if len(marks) >= FEWEST_MARKS and self._repeats(marks):
+        if self._repeats(marks) or (not protect and self._leaks(marks)):
             self.near += 1
             return False
         self._texts.add(digest)
@@ -85,11 +88,14 @@ class Deduplicator:
         return len(self._leaked) / max(1, len(self._owner))
 
     def _repeats(self, marks: list[int]) -> bool:
-        if sum(mark in self._marks for mark in marks) >= NEAR * len(marks):
-            return True
-        held = Counter(self._owner[mark] for mark in marks if mark in self._owner)
-        return any(
-            count >= max(FEWEST_MARKS, NEAR * self._owned[owner]) for owner, count in held.items()
+        seen = sum(mark in self._marks for mark in marks)
+        return len(marks) >= FEWEST_MARKS and seen >= NEAR * len(marks)
+
+    def _leaks(self, marks: list[int]) -> bool:
+        """Say whether a training document shares too much with the validation documents."""
+        shared = Counter(self._owner[mark] for mark in marks if mark in self._owner)
+        return shared.total() >= max(FEWEST_MARKS, LEAK * len(marks)) or any(
+            count >= max(FEWEST_MARKS, LEAK * self._owned[owner]) for owner, count in shared.items()
         )
 
     def _protect(self, marks: list[int]) -> None:

@@ -30,7 +30,7 @@ FEWEST_EVALUATION_TOKENS = 2**14
 POOL = 8
 """Held-out tokens read for each token of the evaluation set."""
 
-BLOCK = 2048
+BLOCK = 1024
 
 
 @dataclass(frozen=True, slots=True)
