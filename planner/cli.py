@@ -1,12 +1,211 @@
-"""The command line: one thin handler per verb, each stage imported inside its handler."""
+"""The command line: one thin handler per verb, each stage imported inside its handler.
+
+Machine output goes to stdout, logs to stderr. Exit codes: 0 a plan was written; 1 unexpected; 2
+usage or configuration; 3 the evidence is not enough; 4 the budget is spent; 5 too many trials
+failed; 130 interrupted, state saved (contracts.md section 6).
+"""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+from planner.errors import PlannerError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Decide what to train before the money is spent.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
+Folder = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; a PlannerError becomes its sentence and its exit code."""
+    try:
+        app(standalone_mode=False)
+    except PlannerError as error:
+        print(f"planner: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        print("planner: interrupted; what has ended is saved", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    except Exception as error:
+        import click
+
+        if isinstance(error, click.ClickException):
+            error.show()
+            sys.exit(2)
+        raise
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="YAML to write.")] = Path("space.yaml"),
+    proxy: Annotated[str, typer.Option(help="gpt, synthetic, command or quickstart.")] = "gpt",
+    from_command: Annotated[
+        str | None, typer.Option("--from-command", help="Your trainer's command line.")
+    ] = None,
+) -> None:
+    """Write a starter search space to edit."""
+    from planner.starter import write_starter
+
+    write_starter(file, proxy, from_command)
+    typer.echo(f"wrote {file}; price it with `planner sweep {file} --dry-run`", err=True)
+
+
+@app.command()
+def sweep(
+    space: Annotated[Path, typer.Argument(help="The search space (YAML).")],
+    out: Folder = None,
+    executor: Annotated[str | None, typer.Option(help="inline or local.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None,
+    budget: Annotated[str | None, typer.Option(help="FLOPs, such as 2e13.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the study.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key.path=value")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Print every stage with its price.")] = False,
+    no_report: Annotated[bool, typer.Option(help="Stop after the sweep and its plan.")] = False,
+) -> None:
+    """Run proxy trials, then fit, plan and report; run again to resume."""
+    from planner.campaign import print_prices, run_campaign
+    from planner.space import load_space
+
+    named = {
+        "executor.name": executor,
+        "executor.workers": workers,
+        "budget.flops": budget,
+        "seed": seed,
+    }
+    overrides = [f"{key}={value}" for key, value in named.items() if value is not None]
+    chosen = load_space(space, [*overrides, *(set_ or [])])
+    if dry_run:
+        print_prices(chosen)
+        return
+    run_campaign(chosen, out or Path("results") / chosen.study, report=not no_report)
+
+
+@app.command()
+def status(
+    study: Annotated[Path, typer.Argument(help="A study folder.")],
+    audit: Annotated[bool, typer.Option(help="Recompute every stored decision.")] = False,
+    json: Json = False,
+) -> None:
+    """Say where a study stands."""
+    from planner.campaign import print_status
+
+    print_status(study, audit=audit, as_json=json)
+
+
+@app.command("next")
+def next_(
+    study: Annotated[Path, typer.Argument(help="A study folder.")], json: Json = False
+) -> None:
+    """Print the next round of a study without running it."""
+    from planner.campaign import print_next
+
+    print_next(study, as_json=json)
+
+
+@app.command()
+def explain(
+    name: Annotated[str, typer.Argument(help="A decision: lr, batch_tokens, params ...")],
+) -> None:
+    """Print the mathematics behind a decision."""
+    from planner.explain import explanation
+
+    typer.echo(explanation(name))
+
+
+@app.command()
+def fit(
+    source: Annotated[Path, typer.Argument(help="A runs table or a study folder.")],
+    law: Annotated[str, typer.Option(help="auto, chinchilla or chinchilla-tied.")] = "auto",
+    loss: Annotated[str, typer.Option(help="huber or ls.")] = "huber",
+    delta: Annotated[str, typer.Option(help="Huber threshold, or auto.")] = "auto",
+    where: Annotated[str | None, typer.Option(help="Rows to keep: `tokens > 1e9`.")] = None,
+    map_: Annotated[list[str] | None, typer.Option("--map", help="theirs=ours")] = None,
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.9,
+    out: Folder = None,
+    json: Json = False,
+) -> None:
+    """Fit a loss law, with intervals and findings."""
+    from planner.offline import FitOptions, fit_command
+
+    options = FitOptions(law, loss, delta, level, where, tuple(map_ or ()))
+    fit_command(source, options, out, as_json=json)
+
+
+@app.command()
+def predict(
+    fit: Annotated[Path, typer.Argument(help="fit.json, or the folder that holds it.")],
+    params: Annotated[str | None, typer.Option(help="Parameters, such as 7B.")] = None,
+    tokens: Annotated[str | None, typer.Option(help="Tokens, such as 140B.")] = None,
+    points: Annotated[Path | None, typer.Option(help="CSV with params,tokens.")] = None,
+    json: Json = False,
+) -> None:
+    """Predict the loss of runs from a fit."""
+    from planner.offline import predict_command
+
+    predict_command(fit, params, tokens, points, as_json=json)
+
+
+@app.command()
+def plan(
+    source: Annotated[Path, typer.Argument(help="fit.json, a study folder or a runs table.")],
+    flops: Annotated[str | None, typer.Option(help="Compute, such as 1e21.")] = None,
+    gpus: Annotated[int | None, typer.Option(help="Number of devices.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Device, such as h100.")] = None,
+    days: Annotated[float | None, typer.Option(help="Days on them.")] = None,
+    usd: Annotated[str | None, typer.Option(help="Money, such as 20000.")] = None,
+    price: Annotated[float | None, typer.Option(help="USD per device hour.")] = None,
+    mfu: Annotated[float | None, typer.Option(help="Model FLOPs utilisation.")] = None,
+    params: Annotated[str | None, typer.Option(help="A given size.")] = None,
+    tokens: Annotated[str | None, typer.Option(help="A given token count.")] = None,
+    inference_tokens: Annotated[str | None, typer.Option(help="Tokens to serve.")] = None,
+    unique_tokens: Annotated[str | None, typer.Option(help="Distinct tokens there are.")] = None,
+    max_params: Annotated[str | None, typer.Option(help="Largest size allowed.")] = None,
+    where: Annotated[str | None, typer.Option(help="Rows of a table to keep.")] = None,
+    map_: Annotated[list[str] | None, typer.Option("--map", help="theirs=ours")] = None,
+    out: Folder = None,
+    json: Json = False,
+) -> None:
+    """Recommend size, tokens and hyperparameters for a budget."""
+    from planner.offline import FitOptions, plan_command
+
+    target = {
+        "flops": flops,
+        "gpus": gpus,
+        "gpu": gpu,
+        "days": days,
+        "usd": usd,
+        "price": price,
+        "mfu": mfu,
+        "params": params,
+        "tokens": tokens,
+        "inference_tokens": inference_tokens,
+        "unique_tokens": unique_tokens,
+        "max_params": max_params,
+    }
+    given = {name: value for name, value in target.items() if value is not None}
+    options = FitOptions(where=where, maps=tuple(map_ or ()))
+    plan_command(source, given, options, out, as_json=json)
+
+
+@app.command()
+def report(
+    source: Annotated[Path, typer.Argument(help="A study folder or plan.json.")],
+    out: Folder = None,
+) -> None:
+    """Write report.md, report.html and the figures."""
+    from planner.offline import report_command
+
+    report_command(source, out)

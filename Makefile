@@ -1,0 +1,43 @@
+# The two commands of the README: `make demo` and `make test`. Both need Python >= 3.11, make, git.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := OMP_NUM_THREADS=1 $(BIN)
+DEMO ?= results/quickstart
+SEED ?= 0
+
+.PHONY: demo test lint bench-fit bench-synthetic bench-hyper clean
+
+demo: .venv/demo.ok
+	$(RUN)/planner sweep search_spaces/quickstart.yaml --out $(DEMO) --seed $(SEED)
+
+test: .venv/test.ok lint
+	$(RUN)/pytest -n 2
+
+lint: .venv/test.ok
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Speed and calibration are measured here, never asserted in the tests.
+bench-fit: .venv/test.ok
+	$(RUN)/python -m tests.benchmarks.bench_chinchilla
+
+bench-hyper: .venv/test.ok
+	$(RUN)/python -m tests.benchmarks.bench_hyper
+
+bench-synthetic: .venv/test.ok
+	$(RUN)/python -m tests.benchmarks.bench_synthetic
+
+.venv/demo.ok: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/test.ok: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch .venv/demo.ok $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,192 @@
+"""A study from its YAML to its report: sweep, status, next, and the prices beforehand."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from planner.errors import LedgerError
+from planner.ledger import Ledger
+from planner.offline import write_conclusion
+from planner.run import Status
+from planner.space import SearchSpace, dump_space, load_space
+from planner.study import describe_environment, read_study, write_json
+from planner.sweep.events import Executor
+from planner.sweep.inline import InlineExecutor
+from planner.sweep.layout import Layout
+from planner.sweep.local import LocalExecutor
+from planner.sweep.loop import Setup, prepare, run_sweep, state_of
+from planner.sweep.policy import audit, next_round, wants_prediction
+from planner.sweep.watch import LiveWatch, PlainWatch, Watch, describe
+from planner.units import format_count
+
+STEERING = ("seed", "proxy", "data", "shapes", "lr", "batch_tokens", "horizons", "stages")
+"""The parts of a space that decide the rounds: a study keeps them for life."""
+
+
+def run_campaign(space: SearchSpace, folder: Path, *, report: bool) -> None:
+    """Run or resume a study, then fit, plan and report. Ends with the verdict on stdout."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Ledger.open(folder) as ledger:
+        _refuse_other_space(folder, space)
+        setup = prepare(space)
+        _write_setup(folder, setup)
+        if ledger.repaired:
+            _say(ledger.repaired)
+        try:
+            with ExitStack() as stack:
+                watch = _watch(stack, setup)
+                run_sweep(setup, ledger, _executor(space), watch)
+        except KeyboardInterrupt:
+            _say(f"stopped; what has ended is in {folder}: run the same command again to go on")
+            raise
+    write_conclusion(folder, space.target, report=report)
+
+
+def print_prices(space: SearchSpace) -> None:
+    """Print every stage with its trials, its price and its worst case. Writes nothing."""
+    layout = prepare(space).layout
+    Console().print(_price_table(space, layout))
+
+
+def print_status(folder: Path, *, audit: bool, as_json: bool) -> None:
+    """Print where a study stands; with ``audit`` recompute every stored decision."""
+    study = read_study(folder)
+    ledger = study.ledger
+    runs = list(ledger.runs.values())
+    counts = {status.value: sum(run.status is status for run in runs) for status in Status}
+    facts = {
+        "study": study.space.study,
+        "rounds": len(ledger.rounds),
+        "trials": counts,
+        "spent_flops": ledger.spent_flops,
+        "budget_flops": study.space.budget.flops,
+        "trial_seconds": sum(run.seconds for run in runs),
+        "plan": (folder / "plan.json").is_file(),
+    }
+    audited = _audit(study.space, ledger) if audit else []
+    if audit:
+        facts["audit"] = audited
+    if as_json:
+        print(json.dumps(facts))  # noqa: T201
+        return
+    table = Table("round", "stage", "trials", "ended", "best loss", "why", title=str(folder))
+    for entry in ledger.rounds:
+        ended = [ledger.runs[key] for key in ledger.stage_keys(entry.stage) if key in ledger.runs]
+        losses = [run.loss for run in ended if run.done]
+        best = f"{min(losses):.4f}" if losses else "-"
+        cells = (entry.number, entry.stage, len(entry.trials), len(ended), best, entry.why)
+        table.add_row(*map(str, cells))
+    console = Console()
+    console.print(table)
+    spent, budget = format_count(ledger.spent_flops), format_count(study.space.budget.flops)
+    shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    console.print(f"{spent} of {budget} FLOPs spent; {shown or 'nothing has ended'}")
+    for sentence in audited:
+        console.print(f"audit: {sentence}")
+
+
+def print_next(folder: Path, *, as_json: bool) -> None:
+    """Print the next round, or what else the study waits for, without running anything."""
+    study = read_study(folder)
+    setup = prepare(study.space)
+    state = state_of(setup, study.ledger)
+    step = next_round(state)
+    if as_json:
+        print(json.dumps(None if step is None else step.to_json()))  # noqa: T201
+        return
+    if step is None:
+        waits = "the prediction of the held-out rung" if wants_prediction(state) else "nothing"
+        print(f"no further round; the study waits for {waits}")  # noqa: T201
+        return
+    costs = [setup.proxy.size(t.shape).flops(t.new_tokens) for t in step.trials]
+    total = format_count(sum(costs))
+    print(f"round {step.number} {step.stage}: {step.why} ({total} FLOPs)")  # noqa: T201
+    for trial, cost in zip(step.trials, costs, strict=True):
+        print(f"  {describe(trial)}: {format_count(cost)} FLOPs")  # noqa: T201
+
+
+def _audit(space: SearchSpace, ledger: Ledger) -> list[str]:
+    found = audit(state_of(prepare(space), ledger))
+    return found or ["every stored decision is what today's policy would decide"]
+
+
+def _refuse_other_space(folder: Path, space: SearchSpace) -> None:
+    """Refuse to mix two search spaces: a study's rounds belong to one of them."""
+    path = folder / "space.yaml"
+    if not path.is_file():
+        return
+    old = load_space(path)
+    changed = [name for name in STEERING if getattr(old, name) != getattr(space, name)]
+    if old.budget.flops != space.budget.flops:
+        changed.append("budget.flops")
+    if changed:
+        raise LedgerError(
+            f"{folder} holds a study of another search space: {', '.join(changed)} differ; use "
+            "--out for a new folder, or restore the YAML to go on with this one"
+        )
+
+
+def _write_setup(folder: Path, setup: Setup) -> None:
+    """Write space.yaml and env.json. Raises LedgerError when data or proxy have changed since."""
+    env = folder / "env.json"
+    if env.is_file():
+        before = json.loads(env.read_text())["recipe"]
+        changed = [name for name, value in setup.recipe.items() if before.get(name) != value]
+        if changed:
+            raise LedgerError(
+                f"{folder} was trained under another recipe: {', '.join(changed)} changed since; "
+                "use --out for a new folder, or restore the data and packages it was made with"
+            )
+    partial = folder / "space.yaml.partial"
+    partial.write_text(dump_space(setup.space))
+    partial.replace(folder / "space.yaml")
+    shapes = []
+    if hasattr(setup.proxy, "model_shape"):
+        shapes = [setup.proxy.model_shape(shape) for shape in setup.space.shapes]
+    write_json(folder / "env.json", describe_environment(setup.recipe, shapes))
+
+
+def _executor(space: SearchSpace) -> Callable[[], Executor]:
+    if space.executor.name == "inline":
+        return InlineExecutor
+    return lambda: LocalExecutor(space.executor.workers)
+
+
+def _watch(stack: ExitStack, setup: Setup) -> Watch:
+    kind = LiveWatch if sys.stderr.isatty() else PlainWatch
+    watch = kind(setup.layout, setup.space.budget.flops)
+    return stack.enter_context(watch) if isinstance(watch, LiveWatch) else watch
+
+
+def _price_table(space: SearchSpace, layout: Layout) -> Table:
+    table = Table(
+        "stage",
+        "trials",
+        "FLOPs",
+        "at worst",
+        title=f"{space.study}: {format_count(space.budget.flops)} FLOPs budget",
+        caption=(
+            f"ladder up to C_max = {layout.c_max:.3g} FLOPs, {len(layout.ladder)} cells; "
+            f"held-out rung at {layout.held_out_flops:.3g} FLOPs; "
+            f"{format_count(layout.tokens_needed)} distinct tokens needed"
+        ),
+    )
+    for stage in layout.stages:
+        row = (stage.name, str(stage.trials), f"{stage.flops:.3g}", f"{stage.worst_flops:.3g}")
+        table.add_row(*row)
+    table.add_section()
+    trials = str(sum(stage.trials for stage in layout.stages))
+    table.add_row("sum", trials, f"{layout.flops:.3g}", f"{layout.worst_flops:.3g}")
+    return table
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201

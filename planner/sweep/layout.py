@@ -1,0 +1,242 @@
+"""How a budget is laid out over the stages, and the largest ladder it can pay for.
+
+The ladder's largest run C_max is the largest cell of sizes x horizons for which
+
+    finder + lr_batch + seeds + confirm + warmup + ladder(C_max) + held_out(C_max) <= .97 * budget
+
+holds with every stage at its *worst case* (grids extended as far as they may), so the budget can
+never be exceeded; the last 3 % pay for attempts lost to crashes. The held-out rung costs sizes x
+compute x C_max and dominates (science H, "shares that add up").
+
+All of this is a function of the search space and the proxy's sizes alone: neither results nor
+clocks move it, so a resumed sweep lays out the same ladder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from planner.errors import BudgetError, SpaceError
+from planner.proxy import Proxy
+from planner.shape import Size
+from planner.space import SearchSpace
+
+RESERVE = 0.03
+"""Share of the budget kept for attempts that are lost to crashes."""
+
+MIN_CELLS, MIN_SIZES = 8, 3
+"""The smallest ladder worth paying for: five parameters and a residual, over three sizes."""
+
+FINDER_SEEDS, FINDER_STEPS = 3, 300
+"""Range tests per study, and steps of each (science A1: 3 seeds, at least 300 steps)."""
+
+COARSE, FINE = 3, 2
+"""Learning rates per batch on the x4 grid, and the x2 neighbours added at the best batch."""
+
+EXTRA_LR, EXTRA_BATCHES = 2, 1
+"""How far a grid may extend itself: learning rates per batch, batches in all."""
+
+CONFIRM_LRS, CONFIRM_EXTRA = 3, 1
+"""Learning rates of the confirmation, and how many more an edge may ask for."""
+
+CONFIRM_SHARE = 0.1
+"""The confirmation's share of the budget (science H)."""
+
+FORK_SPAN = 4.0
+"""Span of horizons one trunk serves; beyond it the batch is not the branch's (science H)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A size and a horizon."""
+
+    shape: Mapping[str, Any]
+    size: Size
+    tokens: int
+
+    @property
+    def flops(self) -> float:
+        """C of one run of the cell."""
+        return self.size.flops(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class StagePrice:
+    """What a stage is expected to cost, and what it costs at worst."""
+
+    name: str
+    trials: int
+    flops: float
+    worst_flops: float
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The stages a budget pays for; ``c_max`` is the ladder's largest C."""
+
+    anchor: Cell
+    confirm: Cell | None
+    ladder: tuple[Cell, ...]
+    held_out_flops: float
+    stages: tuple[StagePrice, ...]
+    tokens_needed: int
+
+    @property
+    def c_max(self) -> float:
+        """C of the largest ladder run."""
+        return max(cell.flops for cell in self.ladder)
+
+    @property
+    def flops(self) -> float:
+        """Expected cost of the whole sweep."""
+        return sum(stage.flops for stage in self.stages)
+
+    @property
+    def worst_flops(self) -> float:
+        """Cost when every grid extends itself as far as it may."""
+        return sum(stage.worst_flops for stage in self.stages)
+
+
+def lay_out(space: SearchSpace, proxy: Proxy) -> Layout:
+    """Solve C_max from the budget. Raises BudgetError with what the smallest ladder would take."""
+    cells = _cells(space, proxy)
+    limit = (1 - RESERVE) * space.budget.flops
+    levels = sorted({cell.flops for cell in cells})
+    layouts = [_layout(space, cells, level) for level in levels if _is_ladder(cells, level)]
+    if not layouts:
+        raise SpaceError(
+            f"the search space holds {len(cells)} cells of size x horizon; a ladder needs at least "
+            f"{MIN_CELLS} cells over {MIN_SIZES} sizes: add sizes or horizons.tokens_per_run"
+        )
+    affordable = [layout for layout in layouts if layout.worst_flops <= limit]
+    if not affordable:
+        needed = layouts[0].worst_flops / (1 - RESERVE)
+        raise BudgetError(
+            f"the budget of {space.budget.flops:.3g} FLOPs cannot pay for the smallest ladder: "
+            f"with its held-out rung and every grid at its widest that takes {needed:.3g} FLOPs "
+            f"({layouts[0].flops:.3g} expected); raise budget.flops, or take smaller sizes or "
+            "shorter horizons"
+        )
+    return affordable[-1]
+
+
+def finder_batch(space: SearchSpace) -> int:
+    """Return the batch of the range test: the middle one of the grid."""
+    grid = batches(space)
+    return grid[len(grid) // 2]
+
+
+def batches(space: SearchSpace) -> list[int]:
+    """Return the batches of the grid as powers of two, rising."""
+    return sorted({2 ** round(math.log2(batch)) for batch in space.batch_tokens.values()})
+
+
+def trunk_groups(cells: Sequence[Cell], forks: bool) -> list[list[Cell]]:
+    """Split one size's cells into groups a trunk can serve: horizons within x4, longest first."""
+    groups: list[list[Cell]] = []
+    for cell in sorted(cells, key=lambda c: -c.tokens):
+        if forks and groups and groups[-1][0].tokens <= FORK_SPAN * cell.tokens:
+            groups[-1].append(cell)
+        else:
+            groups.append([cell])
+    return groups
+
+
+def by_size(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Group cells by size, smallest first."""
+    sizes = sorted({cell.size.params_matmul for cell in cells})
+    return [[cell for cell in cells if cell.size.params_matmul == size] for size in sizes]
+
+
+def _cells(space: SearchSpace, proxy: Proxy) -> list[Cell]:
+    return [
+        Cell(shape, proxy.size(shape), tokens)
+        for shape in space.shapes
+        for tokens in sorted(space.horizons.tokens_per_run)
+    ]
+
+
+def _is_ladder(cells: Sequence[Cell], level: float) -> bool:
+    ladder = [cell for cell in cells if cell.flops <= level]
+    return len(ladder) >= MIN_CELLS and len(by_size(ladder)) >= MIN_SIZES
+
+
+def _layout(space: SearchSpace, cells: Sequence[Cell], level: float) -> Layout:
+    ladder = tuple(cell for cell in cells if cell.flops <= level)
+    sizes = by_size(cells)
+    anchor = min(sizes[min(1, len(sizes) - 1)], key=lambda cell: cell.tokens)
+    confirm = _confirm_cell(space, ladder, anchor) if space.stages.confirm else None
+    held_out = space.stages.held_out
+    held_out_flops = held_out.compute * level if held_out else 0.0
+    second = sizes[min(1, len(sizes) - 1)][0].size
+    longest = max(cell.tokens for cell in ladder)
+    return Layout(
+        anchor=anchor,
+        confirm=confirm,
+        ladder=ladder,
+        held_out_flops=held_out_flops,
+        stages=tuple(_prices(space, anchor, confirm, ladder, held_out_flops)),
+        tokens_needed=math.ceil(max(longest, held_out_flops / second.flops_per_token)),
+    )
+
+
+def _confirm_cell(space: SearchSpace, ladder: Sequence[Cell], anchor: Cell) -> Cell | None:
+    """Pick the dearest cell, larger and longer than the anchor, within the confirmation's share."""
+    share = CONFIRM_SHARE * space.budget.flops / CONFIRM_LRS
+    beyond = [
+        cell
+        for cell in ladder
+        if cell.size.params_matmul > anchor.size.params_matmul
+        and cell.tokens > anchor.tokens
+        and cell.flops <= share
+    ]
+    return max(beyond, key=lambda cell: (cell.flops, cell.tokens), default=None)
+
+
+def _prices(
+    space: SearchSpace,
+    anchor: Cell,
+    confirm: Cell | None,
+    ladder: Sequence[Cell],
+    held_out_flops: float,
+) -> list[StagePrice]:
+    on, one = space.stages, anchor.flops
+    batch_count = len(batches(space))
+    found: list[StagePrice] = []
+
+    def add(name: str, trials: int, each: float, extra: int = 0) -> None:
+        found.append(StagePrice(name, trials, trials * each, (trials + extra) * each))
+
+    if on.finder:
+        tokens = FINDER_STEPS * finder_batch(space)
+        add("finder", FINDER_SEEDS, anchor.size.flops(tokens))
+    if on.lr_batch:
+        more = EXTRA_LR * (batch_count + EXTRA_BATCHES) + COARSE * EXTRA_BATCHES
+        add("lr_batch", COARSE * batch_count + FINE, one, more)
+    if on.seeds > 1:
+        add("seeds", on.seeds - 1, one)
+    if confirm is not None:
+        add("confirm", CONFIRM_LRS, confirm.flops, CONFIRM_EXTRA)
+    if on.warmup:
+        add("warmup", 2, one)
+    if on.ladder:
+        cost, trials = ladder_cost(ladder, space.horizons.forks)
+        found.append(StagePrice("ladder", trials, cost, cost))
+    if on.held_out:
+        add("held_out", on.held_out.sizes, held_out_flops)
+    return found
+
+
+def ladder_cost(ladder: Sequence[Cell], forks: bool, decay_ratio: float = 0.2) -> tuple[float, int]:
+    """FLOPs and trials of a ladder: a trunk to the longest cooldown, then one branch a horizon."""
+    flops, trials = 0.0, 0
+    for cells in by_size(ladder):
+        for group in trunk_groups(cells, forks):
+            branches = [decay_ratio * cell.flops for cell in group]
+            trunk = (1 - decay_ratio) * group[0].flops
+            flops += trunk + sum(branches)
+            trials += 1 if len(group) == 1 else 1 + len(group)
+    return flops, trials

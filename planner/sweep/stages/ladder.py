@@ -1,0 +1,57 @@
+"""The scaling ladder: one trunk per size and factor of four in horizon, one cooldown per horizon.
+
+A trunk is trained once at a constant learning rate; each horizon branches off it and decays, so a
+ladder of horizons costs little more than its longest run (science D3). The trunk's batch, learning
+rate and weight decay are the law's for the geometric middle of its horizons.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from planner.decide.evidence import fit_hyper_of
+from planner.decide.hyper import rung_hyper
+from planner.fit.transfer import HyperFit
+from planner.run import Trial
+from planner.sweep.layout import Cell, by_size, trunk_groups
+from planner.sweep.stages.proposal import Proposal
+from planner.sweep.state import StudyState
+from planner.sweep.trials import fork_of, trial_of, trunk_of
+
+STAGE = "ladder"
+
+
+def propose(state: StudyState) -> Proposal | None:
+    """Ask for the trunks (and the lone runs), then for the forks of the trunks that stand."""
+    if not state.space.stages.ladder:
+        return None
+    rounds = state.rounds_of(STAGE)
+    groups = list(_groups(state))
+    if not rounds:
+        hyper = fit_hyper_of(state.runs_by_stage)
+        trials = tuple(_first_trial(state, hyper, group) for group in groups)
+        return Proposal(trials, "the ladder's trunks: every size to its longest horizon")
+    if len(rounds) > 1:
+        return None
+    forks: list[Trial] = []
+    for group, trunk in zip(groups, rounds[0].trials, strict=True):
+        run = state.runs.get(state.key(trunk))
+        if len(group) > 1 and run is not None and run.done:
+            forks += [fork_of(trunk, run.key, cell.tokens) for cell in group]
+    return Proposal(tuple(forks), "cooldowns off the trunks at every horizon") if forks else None
+
+
+def _groups(state: StudyState) -> Iterator[list[Cell]]:
+    forks = state.space.horizons.forks and "fork" in state.proxy.capabilities
+    for cells in by_size(state.layout.ladder):
+        yield from trunk_groups(cells, forks)
+
+
+def _first_trial(state: StudyState, fit: HyperFit, group: list[Cell]) -> Trial:
+    """Make a trunk for a group of horizons, or the whole run for a lone one."""
+    horizons = [cell.tokens for cell in group]
+    middle = math.sqrt(horizons[0] * horizons[-1])
+    hyper = rung_hyper(fit, group[0].size, middle, min_batch_tokens=state.min_batch_tokens)
+    whole = trial_of(STAGE, group[0], hyper, seed=state.space.seed)
+    return whole if len(group) == 1 else trunk_of(whole, horizons)

@@ -1,0 +1,166 @@
+"""What a person sees of a running sweep: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from planner.run import Round, Run, Trial
+from planner.sweep.events import Died, Progress
+from planner.sweep.layout import Layout
+from planner.units import format_count, format_duration
+
+
+class Watch(Protocol):
+    """What the loop tells whoever watches; never a reason to act."""
+
+    def round_begins(self, step: Round, waiting: int, spent: float) -> None:
+        """Show that a round begins (or goes on) with ``waiting`` trials."""
+
+    def progress(self, event: Progress, trial: Trial) -> None:
+        """Show that a trial reported."""
+
+    def died(self, event: Died, trial: Trial) -> None:
+        """Show that a worker died under a trial."""
+
+    def ended(self, run: Run, spent: float) -> None:
+        """Show a recorded trial; ``spent`` FLOPs so far."""
+
+
+class _Board:
+    """The figures every watch shows: round, trials, FLOPs spent, time left."""
+
+    def __init__(self, layout: Layout, budget: float) -> None:
+        self._layout, self._budget = layout, budget
+        self._step: Round | None = None
+        self._done = self._total = 0
+        self._spent = self._spent_before = 0.0
+        self._began = time.monotonic()
+
+    def round_begins(self, step: Round, waiting: int, spent: float) -> None:
+        if self._step is None:
+            self._spent_before = spent
+        self._step, self._done, self._total = step, 0, waiting
+        self._spent = spent
+
+    def ended(self, run: Run, spent: float) -> None:
+        self._done += 1
+        self._spent = spent
+
+    def time_left(self) -> str:
+        """Return the time the rest of the layout takes at the pace so far."""
+        paid = self._spent - self._spent_before
+        if paid <= 0:
+            return "?"
+        left = max(0.0, self._layout.flops - self._spent)
+        return format_duration(left * (time.monotonic() - self._began) / paid)
+
+    def headline(self) -> str:
+        step = self._step
+        if step is None:
+            return "starting"
+        return (
+            f"round {step.number} {step.stage}: {self._done}/{self._total} trials, "
+            f"{self._spent:.3g} of {self._budget:.3g} FLOPs, "
+            f"about {self.time_left()} left"
+        )
+
+
+class PlainWatch(_Board):
+    """One line per round and per ended trial, on stderr."""
+
+    def round_begins(self, step: Round, waiting: int, spent: float) -> None:
+        """Print the round and why it is run."""
+        super().round_begins(step, waiting, spent)
+        self._say(f"round {step.number} {step.stage}: {waiting} trials; {step.why}")
+
+    def progress(self, event: Progress, trial: Trial) -> None:
+        """Say nothing: plain lines are for what has ended."""
+
+    def died(self, event: Died, trial: Trial) -> None:
+        """Print which trial lost its worker."""
+        self._say(
+            f"  a worker died under {describe(trial)} (attempt {event.attempt}): {event.note}"
+        )
+
+    def ended(self, run: Run, spent: float) -> None:
+        """Print the result and where the sweep stands."""
+        super().ended(run, spent)
+        self._say(f"  {describe(run.trial)}: {result(run)}  [{self.headline()}]")
+
+    def _say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+class LiveWatch(_Board):
+    """A live table of the running trials under lines for what has ended; for terminals."""
+
+    def __init__(self, layout: Layout, budget: float) -> None:
+        super().__init__(layout, budget)
+        self._console = Console(stderr=True)
+        self._live = Live(console=self._console, refresh_per_second=2, transient=True)
+        self._running: dict[str, tuple[Progress, Trial]] = {}
+
+    def __enter__(self) -> LiveWatch:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def round_begins(self, step: Round, waiting: int, spent: float) -> None:
+        """Print the round and why it is run."""
+        super().round_begins(step, waiting, spent)
+        self._console.print(f"[bold]round {step.number} {step.stage}[/bold]: {step.why}")
+        self._refresh()
+
+    def progress(self, event: Progress, trial: Trial) -> None:
+        """Move the trial's line."""
+        self._running[event.key] = (event, trial)
+        self._refresh()
+
+    def died(self, event: Died, trial: Trial) -> None:
+        """Print which trial lost its worker."""
+        self._running.pop(event.key, None)
+        self._console.print(f"[red]a worker died[/red] under {describe(trial)}: {event.note}")
+
+    def ended(self, run: Run, spent: float) -> None:
+        """Print the result."""
+        super().ended(run, spent)
+        self._running.pop(run.key, None)
+        self._console.print(f"  {describe(run.trial)}: {result(run)}")
+        self._refresh()
+
+    def _refresh(self) -> None:
+        table = Table.grid(padding=(0, 2))
+        for event, trial in self._running.values():
+            share = event.tokens / trial.tokens
+            table.add_row(f"  {describe(trial)}", f"{share:4.0%}", f"loss {event.loss:.3f}")
+        table.add_row(f"[bold]{self.headline()}[/bold]")
+        self._live.update(table)
+
+
+def describe(trial: Trial) -> str:
+    """Name a trial by what sets it apart."""
+    shape = " ".join(f"{name} {value}" for name, value in trial.shape.items())
+    kind = {"constant": "trunk ", "finder": "range test "}.get(trial.schedule.name, "")
+    fork = "fork " if trial.parent else ""
+    return (
+        f"{kind}{fork}{shape}, {format_count(trial.tokens)} tokens, "
+        f"batch {trial.batch_tokens}, lr {trial.lr:.3g}, seed {trial.seed}"
+    )
+
+
+def result(run: Run) -> str:
+    """Say how a trial ended."""
+    if run.done and run.trial.schedule.name == "finder":
+        return f"breaks at lr {run.metrics['lr_div']:.3g}, bracket only"
+    if run.done:
+        return f"loss {run.loss:.4f} in {format_duration(run.seconds)}"
+    last = run.note.strip().splitlines()
+    return f"{run.status.value}: {last[-1][:160] if last else 'no note'}"
