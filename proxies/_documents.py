@@ -1,8 +1,8 @@
 """Decides what a document is in each kind of file: a piece of a plain text, a line, a row.
 
-Plain text (.txt .md .py) is read in pieces of at most ``PIECE`` bytes, so that a file larger than
-memory can be sampled from its beginning. Records (.jsonl, packed or not, .parquet) are one document
-each: the text under one field.
+Plain text (.txt .md .py) is read in pieces of at most ``PIECE`` bytes, so that a large file can be
+sampled everywhere without being read whole. Records (.jsonl, packed or not, .parquet) are one
+document each: the text under one field.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import zstandard
 
 from planner.errors import DataError
 
-PIECE = 2**20
+PIECE = 2**16
 """Bytes of plain text that become one document."""
 
 _PLAIN = (".txt", ".md", ".py")
@@ -42,25 +42,22 @@ def holds_records(path: Path) -> bool:
     return not path.name.endswith(_PLAIN)
 
 
-def documents(path: Path, field: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-    """Yield the documents of a file as UTF-8 bytes; bytes [start, stop) of a plain text."""
+def read_piece(path: Path, start: int, stop: int) -> bytes:
+    """Return bytes [start, stop) of a plain text."""
     try:
-        if path.name.endswith(_PLAIN):
-            yield from _pieces(path, start, path.stat().st_size if stop is None else stop)
-        elif path.name.endswith(_LINES):
-            yield from _lines(path, field)
-        else:
-            yield from _rows(path, field)
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError, pa.ArrowException) as error:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(stop - start)
+    except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
-def _pieces(path: Path, start: int, stop: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(start)
-        while start < stop and (piece := file.read(min(PIECE, stop - start))):
-            start += len(piece)
-            yield piece
+def read_records(path: Path, field: str) -> Iterator[bytes]:
+    """Yield the documents of a record file as UTF-8 bytes."""
+    try:
+        yield from (_rows if path.name.endswith(".parquet") else _lines)(path, field)
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def _lines(path: Path, field: str) -> Iterator[bytes]:

@@ -108,7 +108,7 @@ def text_pools(
 
 def evaluation_set(pool: Tokens, options: DataOptions, context: int) -> Tokens:
     """Return whole windows (stride ``context``, one last target) of the frozen evaluation set."""
-    wanted = options.evaluation_tokens or EVALUATION_TOKENS
+    wanted = max(context, options.evaluation_tokens or EVALUATION_TOKENS)
     least = options.evaluation_tokens or FEWEST_EVALUATION_TOKENS
     if len(pool) <= max(least, context):
         raise DataError(

@@ -14,15 +14,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from glob import glob
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from planner.errors import DataError
-from planner.proxies._documents import check_kind, documents, holds_records
+from planner.proxies._documents import PIECE, check_kind, holds_records, read_piece, read_records
 
 SHARE = 0.1
 LARGEST = 0.02
 FEW_FILES = 20
+OPEN_FILES = 16
+"""Record files read in turn at one time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +120,35 @@ def _whole_files(paths: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def _read(paths: list[Path], field: str) -> Iterator[bytes]:
-    for path in sorted(paths, key=lambda path: _name_hash(path.name)):
-        yield from documents(path, field)
+    yield from _pieces(paths, 0, 1)
+    yield from _records(paths, field)
 
 
 def _inside(paths: list[Path], field: str, *, held_out: bool) -> Iterator[bytes]:
     """Yield one side of a split that runs through the files."""
-    for path in sorted(paths, key=lambda path: _name_hash(path.name)):
-        if holds_records(path):
-            texts = documents(path, field)
-            yield from (text for text in texts if _in_held_tenth(text) == held_out)
-        else:
-            size = path.stat().st_size
-            cut = int(size * (1 - SHARE))
-            yield from documents(path, field, *((cut, size) if held_out else (0, cut)))
+    yield from _pieces(paths, *((1 - SHARE, 1) if held_out else (0, 1 - SHARE)))
+    texts = _records(paths, field)
+    yield from (text for text in texts if _in_held_tenth(text) == held_out)
+
+
+def _pieces(paths: list[Path], low: float, high: float) -> Iterator[bytes]:
+    """Yield the part [low, high) of plain texts, piece by piece in a hashed order."""
+    spans: list[tuple[Path, int, int]] = []
+    for path in (path for path in paths if not holds_records(path)):
+        size = path.stat().st_size
+        start, stop = int(low * size), int(high * size)
+        spans += [(path, at, min(at + PIECE, stop)) for at in range(start, stop, PIECE)]
+    for path, start, stop in sorted(spans, key=lambda s: _name_hash(f"{s[0].name} {s[1]}")):
+        yield read_piece(path, start, stop)
+
+
+def _records(paths: list[Path], field: str) -> Iterator[bytes]:
+    """Yield the documents of record files in turn, from up to ``OPEN_FILES`` at a time."""
+    files = sorted((p for p in paths if holds_records(p)), key=lambda p: _name_hash(p.name))
+    for first in range(0, len(files), OPEN_FILES):
+        readers = [read_records(path, field) for path in files[first : first + OPEN_FILES]]
+        for row in zip_longest(*readers):
+            yield from (text for text in row if text is not None)
 
 
 def _in_held_tenth(text: bytes) -> bool:

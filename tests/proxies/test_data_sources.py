@@ -67,8 +67,26 @@ def test_the_tail_of_a_single_text_is_held_out(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_bytes(text)
     corpus = prepare({"files": str(tmp_path / "book.txt")}, context=32, cache=tmp_path / "cache")
     cut = int(0.9 * len(text))
-    assert corpus.train.tobytes() == text[:cut] + b"\0"
+    pieces = corpus.train.tobytes().split(b"\0")[:-1]
+    assert len(pieces) == 4  # pieces of 64 KiB, in an order of their own
+    assert sorted(pieces, key=text.index) == [
+        text[start : min(start + 2**16, cut)] for start in range(0, cut, 2**16)
+    ]
     assert corpus.validation.tobytes()[:500] in text[cut:]
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
+def test_a_small_need_samples_every_large_file(suffix: str, tmp_path: Path) -> None:
+    for mark in "ABC":
+        texts = [mark + text for text in sentences(3000, seed=ord(mark))]
+        if suffix == ".txt":
+            (tmp_path / f"{mark}.txt").write_text("".join(texts))
+        else:
+            write_records(tmp_path / f"{mark}.jsonl", texts)
+    data = {"files": str(tmp_path / f"*{suffix}"), "tokens_needed": 800_000}
+    text = prepare(data, context=32, cache=tmp_path / "cache").train.tobytes()
+    counts = [text.count(mark.encode()) for mark in "ABC"]
+    assert min(counts) > 0.3 * max(counts)
 
 
 def test_validation_files_are_taken_out_of_the_training_globs(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_tokenizer_file_gives_the_tokens(special: list[str], tmp_path: Path) -
     end = 0 if special else decoder.get_vocab_size()
     assert corpus.train[-1] == end
     assert corpus.vocab == decoder.get_vocab_size() + (not special)
-    assert text.startswith(decoder.decode(corpus.train[:1000].tolist()))
+    assert decoder.decode(corpus.train[:1000].tolist()) in text
     assert corpus.bytes_per_token is not None
     assert 1.5 < corpus.bytes_per_token < 4
 
