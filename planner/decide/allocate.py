@@ -112,7 +112,7 @@ def allocate(fit: LossFit, flops: float, family: Family, caps: Caps = NO_CAPS) -
         tokens_estimate=Estimate.from_draws(
             split.tokens(sizes), method=method, value=chosen.tokens
         ),
-        loss=_predicted(fit, chosen),
+        loss=predicted_loss(fit, chosen),
         flat=split.flat(),
         optimum=optimum,
         candidates=candidates,
@@ -132,7 +132,7 @@ def evaluate(fit: LossFit, params: float, tokens: float, family: Family) -> Allo
         flops=chosen.flops,
         params_estimate=Estimate.exactly(chosen.params, "given"),
         tokens_estimate=Estimate.exactly(tokens, "given"),
-        loss=_predicted(fit, chosen),
+        loss=predicted_loss(fit, chosen),
         flat=split.flat(),
         optimum=split.optimum()[0],
         candidates=_candidates(split),
@@ -152,6 +152,14 @@ def candidate(fit: LossFit, rungs: Ladder, index: int, tokens: float) -> Candida
     loss = point_loss(fit, np.array([params]), np.array([tokens]))[0]
     flops = float(rungs.flops_per_token[index] * tokens)
     return Candidate(rungs.shapes[index], rungs.sizes[index], params, tokens, flops, float(loss))
+
+
+def predicted_loss(fit: LossFit, chosen: Candidate) -> Estimate:
+    """Return the predictive estimate of one run's loss, run-to-run noise included."""
+    at = np.array([chosen.params]), np.array([chosen.tokens])
+    flops = np.array([chosen.flops])
+    (loss,) = fit.predict(*at, flops=flops, kind="predictive", run_noise=True)
+    return loss
 
 
 def _candidates(split: Split) -> tuple[Candidate, ...]:
@@ -177,10 +185,3 @@ def _split(fit: LossFit, flops: float, family: Family, caps: Caps) -> Split:
             f"allowed is {high:.3g}. Allow more parameters or compute, or a smaller vocabulary"
         )
     return Split(fit, rungs, flops, caps.tokens, (max(float(low), smallest), float(high)))
-
-
-def _predicted(fit: LossFit, chosen: Candidate) -> Estimate:
-    at = np.array([chosen.params]), np.array([chosen.tokens])
-    flops = np.array([chosen.flops])
-    (loss,) = fit.predict(*at, flops=flops, kind="predictive", run_noise=True)
-    return loss

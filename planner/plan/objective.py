@@ -11,7 +11,7 @@ MFU and price default to the packaged bands and are then marked assumed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from planner.decide.allocate import Caps
@@ -21,6 +21,9 @@ from planner.plan.cost import Machine
 from planner.plan.hardware import Device, device
 from planner.plan.throughput import mfu_of
 from planner.units import parse_count, parse_duration, parse_money
+
+FACTS = ("tokenizer", "vocab", "context", "data", "parametrization")
+"""What a target may say of itself beside its budget; compared with the proxies' own."""
 
 WAYS = "--flops C, or --gpus n --gpu NAME --days t, or --usd x --gpu NAME, or --params N --tokens D"
 
@@ -59,28 +62,28 @@ class Objective:
     machine: Machine | None
     caps: Caps
     inference_tokens: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def size(self) -> tuple[float, float] | None:
-        """The given (params, tokens), None where the plan chooses them."""
-        if self.kind != "size":
-            return None
+    def given_size(self) -> tuple[float, float]:
+        """The (params, tokens) of an objective that names them."""
         return self.stated["params"], self.stated["tokens"]
 
     def to_json(self) -> dict[str, Any]:
         """Return the objective as plain data, units in the names."""
         units = {"price": "price_usd_per_gpu_hour", "usd": "budget_usd"}
         stated = {units.get(name, name): value for name, value in self.stated.items()}
-        return {"kind": self.kind, **stated, "target_flops": self.flops}
+        return {"kind": self.kind, **stated, "target_flops": self.flops, **self.facts}
 
 
-def objective_from_options(options: Mapping[str, float | str | None]) -> Objective:
-    """Resolve options (numbers, or texts such as ``7B``, ``14d``, ``$20k``).
+def objective_from_options(options: Mapping[str, Any]) -> Objective:
+    """Resolve options (numbers, or texts such as ``7B``, ``14d``, ``$20k``) and FACTS.
 
     Raises UsageError for an unknown name, a number that is none, and combinations that name no
     budget, two budgets, or half of one.
     """
-    read = Options(**_read(options))
+    facts = {name: value for name, value in options.items() if name in FACTS}
+    read = Options(**_read({n: value for n, value in options.items() if n not in facts}))
     kind = _kind(read)
     machine = _machine(read)
     return Objective(
@@ -90,10 +93,11 @@ def objective_from_options(options: Mapping[str, float | str | None]) -> Objecti
         machine=machine,
         caps=Caps(read.max_params, read.max_tokens, read.unique_tokens),
         inference_tokens=read.inference_tokens or 0.0,
+        facts=facts,
     )
 
 
-def _read(options: Mapping[str, float | str | None]) -> dict[str, Any]:
+def _read(options: Mapping[str, Any]) -> dict[str, Any]:
     known = [f.name for f in fields(Options)]
     if unknown := [name for name in options if name not in known]:
         raise UsageError(f"a plan knows no {', '.join(unknown)}; it knows {', '.join(known)}")
