@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from planner.arrays import Floats
 from planner.fit.cells import BatchSweep
-from planner.fit.optimum import moments
+from planner.fit.optimum import Density, moments
 from planner.fit.priors import Normal, Priors
 
 LEVELS, SLOPES, REACH = 241, 41, 4.0
@@ -60,14 +60,14 @@ class BatchLaw:
         return cls(data["tokens"], np.array(data["level"]), np.array(data["slope"]))
 
 
-def fit_batch_law(sweeps: Sequence[BatchSweep], prior: Priors) -> BatchLaw:
+def fit_batch_law(sweeps: Sequence[tuple[BatchSweep, Density]], prior: Priors) -> BatchLaw:
     """Return the posterior of the law at the prior's anchor; without sweeps, the prior itself."""
     steps = np.linspace(-REACH, REACH, LEVELS)[:, None], np.linspace(-REACH, REACH, SLOPES)
     c = prior.batch.mean + prior.batch.sd * steps[0]
     r = prior.batch_slope.mean + prior.batch_slope.sd * steps[1]
     log_weight = -0.5 * (steps[0] ** 2 + steps[1] ** 2)
-    for sweep in sweeps:
-        x, likelihood = sweep.density.x, sweep.density.probability
+    for sweep, density in sweeps:
+        x, likelihood = density.x, density.probability
         blurred = gaussian_filter1d(likelihood, prior.batch_scatter / (x[1] - x[0]), mode="nearest")
         log_likelihood = np.log(np.maximum(blurred, blurred.max() * 1e-12))
         log_weight += np.interp(c + r * np.log(sweep.tokens / prior.tokens), x, log_likelihood)

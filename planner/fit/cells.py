@@ -17,8 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from planner.arrays import Floats
-from planner.fit.optimum import Basin, Density, locate
+from planner.fit.optimum import Basin, Density, Points, locate
 from planner.fit.priors import Priors
 from planner.run import Run, Status
 
@@ -54,21 +53,36 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class SeedNoise:
-    """Pooled sd of replicates in nats, and the degrees of freedom behind it."""
+    """sd of one run's loss in nats, and the degrees of freedom behind it."""
 
     sd: float
-    df: int
+    df: float
+
+    @property
+    def tolerance(self) -> float:
+        """Return the loss difference below which two runs tie."""
+        return max(2 * self.sd, TOLERANCE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BatchSweep:
-    """The batch basin at one shape and horizon; x of the basin is ln batch_tokens."""
+    """The batch basin at one size and horizon; x of the basin is ln batch_tokens."""
 
     params: float
     tokens: float
     basin: Basin
-    density: Density
     tested: tuple[float, ...]
+    """The batches tried, rising."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sweep as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read a sweep back from plain data."""
+        read = {"basin": Basin.from_json(data["basin"]), "tested": tuple(data["tested"])}
+        return cls(**(dict(data) | read))
 
 
 def usable(runs: Sequence[Run]) -> list[Run]:
@@ -91,11 +105,11 @@ def seed_noise(runs: Sequence[Run]) -> SeedNoise | None:
     return SeedNoise(float(np.sqrt(squares / df)), df)
 
 
-def noise_of_one_run(measured: SeedNoise | None, prior: Priors) -> float:
-    """Return the sd of one run's loss: replicates, averaged with the prior belief by their df."""
-    sd, df = (measured.sd, measured.df) if measured else (0.0, 0)
-    total = df * sd**2 + prior.seed_noise_df * prior.seed_noise**2
-    return float(np.sqrt(total / (df + prior.seed_noise_df)))
+def noise_of_one_run(measured: SeedNoise | None, prior: Priors) -> SeedNoise:
+    """Average the replicates' variance with the prior belief, each by its degrees of freedom."""
+    own, belief = measured or SeedNoise(0.0, 0), SeedNoise(prior.seed_noise, prior.seed_noise_df)
+    df = own.df + belief.df
+    return SeedNoise(float(np.sqrt((own.df * own.sd**2 + belief.df * belief.sd**2) / df)), df)
 
 
 def group_cells(runs: Sequence[Run]) -> list[list[Run]]:
@@ -112,19 +126,21 @@ def group_cells(runs: Sequence[Run]) -> list[list[Run]]:
     return [group for group in groups.values() if _is_cell(group)]
 
 
-def find_cells(runs: Sequence[Run], prior: Priors, sigma: float) -> tuple[Cell, ...]:
-    """Locate ln lr* in every cell of usable runs; ``sigma`` is the noise of one run in nats."""
-    cells = [_cell(group, prior, sigma) for group in group_cells(runs)]
+def find_cells(runs: Sequence[Run], prior: Priors, noise: SeedNoise) -> tuple[Cell, ...]:
+    """Locate ln lr* in every cell of usable runs."""
+    cells = [_cell(group, prior, noise) for group in group_cells(runs)]
     return tuple(sorted(cells, key=lambda c: (c.params, c.tokens, c.batch_tokens)))
 
 
-def batch_sweeps(cells: Sequence[Cell], prior: Priors, sigma: float) -> tuple[BatchSweep, ...]:
-    """Locate ln B* at every shape and horizon with two batches or more."""
+def batch_sweeps(
+    cells: Sequence[Cell], prior: Priors, noise: SeedNoise
+) -> tuple[tuple[BatchSweep, Density], ...]:
+    """Locate ln B* at every size and horizon with two batches or more, with its whole density."""
     groups: dict[tuple[float, float], dict[float, Cell]] = defaultdict(dict)
     for cell in sorted(cells, key=lambda c: -c.basin.floor):
         groups[cell.params, cell.tokens][cell.batch_tokens] = cell
     varied = {place: tuple(found.values()) for place, found in groups.items() if len(found) > 1}
-    return tuple(_sweep(varied[place], prior, _tolerance(sigma)) for place in sorted(varied))
+    return tuple(_sweep(varied[place], prior, noise) for place in sorted(varied))
 
 
 def _is_cell(group: Sequence[Run]) -> bool:
@@ -132,15 +148,13 @@ def _is_cell(group: Sequence[Run]) -> bool:
     return len(rates) >= 3 and len({run.trial.lr for run in group if run.done}) >= 2
 
 
-def _cell(group: Sequence[Run], prior: Priors, sigma: float) -> Cell:
+def _cell(group: Sequence[Run], prior: Priors, noise: SeedNoise) -> Cell:
     lr = np.array([run.trial.lr for run in group])
     loss = np.array([run.loss if run.done else np.nan for run in group])
     basin, _ = locate(
-        np.log(lr),
-        loss,
-        np.full(len(lr), sigma),
+        Points(np.log(lr), loss, np.full(len(lr), noise.sd), noise.df),
         (prior.log_k_low, prior.log_k_high),
-        tolerance=_tolerance(sigma),
+        tolerance=noise.tolerance,
     )
     first = group[0]
     return Cell(
@@ -156,18 +170,14 @@ def _cell(group: Sequence[Run], prior: Priors, sigma: float) -> Cell:
     )
 
 
-def _sweep(cells: Sequence[Cell], prior: Priors, tolerance: float) -> BatchSweep:
-    batch: Floats = np.array([cell.batch_tokens for cell in cells])
+def _sweep(cells: Sequence[Cell], prior: Priors, noise: SeedNoise) -> tuple[BatchSweep, Density]:
+    batch = np.array([cell.batch_tokens for cell in cells])
+    floors = np.array([cell.basin.floor for cell in cells])
+    floor_sd = np.array([cell.basin.floor_sd for cell in cells])
     basin, density = locate(
-        np.log(batch),
-        np.array([cell.basin.floor for cell in cells]),
-        np.array([cell.basin.floor_sd for cell in cells]),
+        Points(np.log(batch), floors, floor_sd, noise.df + sum(len(c.keys) for c in cells)),
         (prior.log_k_batch, prior.log_k_batch),
-        tolerance=tolerance,
+        tolerance=noise.tolerance,
     )
     tested = tuple(float(b) for b in np.sort(batch))
-    return BatchSweep(cells[0].params, cells[0].tokens, basin, density, tested)
-
-
-def _tolerance(sigma: float) -> float:
-    return max(2 * sigma, TOLERANCE)
+    return BatchSweep(cells[0].params, cells[0].tokens, basin, tested), density

@@ -3,9 +3,9 @@
     L(x) = L* + k_low (x - x*)^2 below x*,  k_high (x - x*)^2 above,      x = ln lr or ln B
 
 The value people quote is the vertex of the parabola through the three points round the best one.
-The interval is the posterior over a grid of (x*, k_low, k_high), with L* integrated out and
-log-normal beliefs about the curvatures. A real basin is quadratic only near its minimum, so a
-point that lies high above the best counts with a model error of MISFIT times its rise. A diverged
+The interval is the posterior over a grid of (x*, k_low, k_high), with L* and the noise level integrated
+out and log-normal beliefs about the curvatures. A real basin is quadratic only near its minimum, so
+a point that lies high above the best counts with a model error of MISFIT times its rise. A diverged
 run is a bound: its loss is at least that of the best run.
 """
 
@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import log_ndtr
 
 from planner.arrays import Floats
@@ -29,8 +30,8 @@ good to about a tenth (the Step Law basins: 5-point parabolas are worse than 3-p
 REACH = 3.0
 """How far beyond the tested range x* may lie (ln 20)."""
 
-GRID, CURVATURES = 241, 13
-"""Points of the posterior's grid along x*, and along each ln k within +-2.5 sd."""
+GRID, CURVATURES = 241, 25
+"""Points of the posterior's grid along x*, and along each ln k within +-3 sd."""
 
 SURE = 0.9
 """Probability that x* lies inside the tested range at which an end counts as interior."""
@@ -76,6 +77,23 @@ class Basin:
 
 
 @dataclass(frozen=True)
+class Points:
+    """Losses measured at x, all arrays (n,); a nan loss is a diverged run; x may repeat (seeds)."""
+
+    x: Floats
+    loss: Floats
+    sd: Floats
+    """Noise of each loss in nats, known up to a common factor"""
+    df: float
+    """whose square follows scaled inverse chi-square with so many degrees of freedom."""
+
+    @property
+    def done(self) -> npt.NDArray[np.bool_]:
+        """Which losses are values."""
+        return np.isfinite(self.loss)
+
+
+@dataclass(frozen=True)
 class Density:
     """Posterior of x* under a flat prior: an even grid (G,) and probabilities that sum to 1."""
 
@@ -92,20 +110,20 @@ class Density:
 
 
 def locate(
-    x: Floats, loss: Floats, sd: Floats, curvature: tuple[Normal, Normal], *, tolerance: float
+    points: Points, curvature: tuple[Normal, Normal], *, tolerance: float
 ) -> tuple[Basin, Density]:
-    """Locate the minimum of losses measured at x; all arrays (n,), nan losses mean diverged.
+    """Locate the minimum of measured losses; x* within ln 20 of the tested range.
 
-    ``sd`` is the noise of each loss in nats, ``curvature`` the beliefs about (ln k_low, ln k_high).
-    At least two losses must be values, at two different x. Points may repeat (seeds).
+    ``curvature`` holds the beliefs about (ln k_low, ln k_high), ``tolerance`` (nats) says what
+    counts as flat. At least two losses must be values, at two different x.
     """
-    ok = np.isfinite(loss)
+    x, loss, ok = points.x, points.loss, points.done
     if np.unique(x[ok]).size < 2:
         raise ValueError("a basin needs finished runs at two different settings or more")
     grid = np.linspace(x.min() - REACH, x.max() + REACH, GRID)
-    steps = np.linspace(-2.5, 2.5, CURVATURES)
+    steps = np.linspace(-3.0, 3.0, CURVATURES)
     log_k = [belief.mean + belief.sd * steps for belief in curvature]
-    weight, floors, floor_var = _posterior(x, loss, sd, (grid, log_k[0], log_k[1]), curvature)
+    weight, floors, floor_var = _posterior(points, (grid, log_k[0], log_k[1]), curvature)
     density = Density(grid, weight.sum((1, 2)))
     k_low = Normal(*moments(log_k[0], weight.sum((0, 2))))
     k_high = Normal(*moments(log_k[1], weight.sum((0, 1))))
@@ -158,15 +176,11 @@ def moments(values: Floats, weight: Floats) -> tuple[float, float]:
 
 
 def _posterior(
-    x: Floats,
-    loss: Floats,
-    sd: Floats,
-    axes: tuple[Floats, Floats, Floats],
-    curvature: tuple[Normal, Normal],
+    points: Points, axes: tuple[Floats, Floats, Floats], curvature: tuple[Normal, Normal]
 ) -> tuple[Floats, Floats, float]:
     """Return weights (G, K, K) that sum to 1, L* given (x*, k_low, k_high), its variance."""
     grid, log_low, log_high = axes
-    ok = np.isfinite(loss)
+    x, loss, sd, ok = points.x, points.loss, points.sd, points.done
     u = x - grid[:, None]
     below, above = np.where(u < 0, u**2, 0.0), np.where(u >= 0, u**2, 0.0)
     rise = (
@@ -179,7 +193,8 @@ def _posterior(
     gap = loss[ok] - rise[..., ok]
     floor_var = float(1 / precision.sum())
     floors = gap @ precision * floor_var
-    log_weight = -0.5 * (gap - floors[..., None]) ** 2 @ precision
+    squares = (gap - floors[..., None]) ** 2 @ precision
+    log_weight = -0.5 * (points.df + ok.sum() - 1) * np.log1p(squares / points.df)
     if not ok.all():
         beyond = (floors[..., None] + rise[..., ~ok] - best) / np.sqrt(sd[~ok] ** 2 + floor_var)
         log_weight = log_weight + log_ndtr(beyond).sum(-1)

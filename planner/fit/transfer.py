@@ -68,6 +68,7 @@ class HyperFit:
     n_convention: str
     """params_matmul with own cells, params_non_embedding where only the prior speaks."""
     cells: tuple[Cell, ...]
+    batch_sweeps: tuple[BatchSweep, ...]
     warmup: WarmupFit
     findings: tuple[Finding, ...]
 
@@ -151,6 +152,7 @@ class HyperFit:
             "n_convention": self.n_convention,
             "own_share": self.own_share,
             "cells": [cell.to_json() for cell in self.cells],
+            "batch_sweeps": [sweep.to_json() for sweep in self.batch_sweeps],
             "warmup": self.warmup.to_json(),
             "findings": [finding.to_json() for finding in self.findings],
         }
@@ -170,6 +172,7 @@ class HyperFit:
             flops=(data["flops"][0], data["flops"][1]),
             n_convention=data["n_convention"],
             cells=tuple(Cell.from_json(cell) for cell in data["cells"]),
+            batch_sweeps=tuple(BatchSweep.from_json(s) for s in data["batch_sweeps"]),
             warmup=WarmupFit.from_json(data["warmup"]),
             findings=tuple(Finding.from_json(finding) for finding in data["findings"]),
         )
@@ -179,17 +182,21 @@ def fit_hyper(runs: Sequence[Run], *, prior: Priors | None = None) -> HyperFit:
     """Fit learning rate, batch and warmup to whatever the runs hold; never refuses.
 
     Used are runs with schedule wsd that are done or diverged. ``prior`` defaults to the published
-    beliefs at the anchor. Without a cell of three learning rates the fit is the prior.
+    beliefs at the anchor. Without a cell of three learning rates the fit is the prior at
+    the prior's own anchor: state ``Priors.published(params_non_embedding, tokens)`` near the
+    runs in question, or small sizes get absurdly wide intervals.
     """
     runs = usable(runs)
     measured = seed_noise(runs)
     beliefs = prior or _published_at_anchor(runs)
-    sigma = noise_of_one_run(measured, beliefs)
-    cells = find_cells(runs, beliefs, sigma)
-    sweeps = batch_sweeps(cells, beliefs, sigma)
+    noise = noise_of_one_run(measured, beliefs)
+    cells = find_cells(runs, beliefs, noise)
+    located = batch_sweeps(cells, beliefs, noise)
+    sweeps = tuple(sweep for sweep, _ in located)
     lr_law = fit_lr_law(cells, beliefs)
-    batch_law = fit_batch_law(sweeps, beliefs)
-    flops = [cell.flops for cell in cells] or PUBLISHED_FLOPS
+    batch_law = fit_batch_law(located, beliefs)
+    at_anchor = 6 * beliefs.params * beliefs.tokens
+    flops = [cell.flops for cell in cells] or [*PUBLISHED_FLOPS, at_anchor]
     return HyperFit(
         prior=beliefs,
         lr_law=lr_law,
@@ -198,11 +205,12 @@ def fit_hyper(runs: Sequence[Run], *, prior: Priors | None = None) -> HyperFit:
         k_high=_pooled(beliefs.log_k_high, [cell.basin.log_k_high for cell in cells]),
         k_batch=_pooled_batch(beliefs, sweeps),
         seed_noise=measured,
-        sigma_seed=sigma,
+        sigma_seed=noise.sd,
         flops=(min(flops), max(flops)),
         n_convention="params_matmul" if cells else "params_non_embedding",
         cells=cells,
-        warmup=fit_warmup(runs, sigma=sigma),
+        batch_sweeps=sweeps,
+        warmup=fit_warmup(runs, sigma=noise.sd),
         findings=transfer_findings(cells, sweeps, lr_law, batch_law, beliefs),
     )
 
