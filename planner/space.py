@@ -260,7 +260,7 @@ def load_space(path: str | Path, overrides: Sequence[str] = ()) -> SearchSpace:
 
 def dump_space(space: SearchSpace) -> str:
     """Write a space as YAML that :func:`load_space` reads back as the same space."""
-    return write_yaml(space.model_dump(mode="json", by_alias=True, exclude_none=False))
+    return write_yaml(space.model_dump(by_alias=True))
 
 
 def _spread_sizes(sizes: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -52,7 +52,7 @@ class CommandProxy:
     """``argv`` is the template, a list or one string (split as a shell would split it).
 
     ``version`` is the user's name for the state of trainer and data: change it and finished trials
-    are run again. ``context`` fills ``{context}``. ``data`` is not read, but belongs to the recipe.
+    are run again. ``context`` fills ``{context}``. ``data`` is not read: argv names it.
     """
 
     capabilities: frozenset[str] = frozenset()
@@ -71,7 +71,8 @@ class CommandProxy:
                 "proxy command: `argv` must be a command: a list of words, or a string"
             )
         self.argv = tuple(str(part) for part in parts)
-        self.data, self.version, self.context = dict(data), str(version), context
+        del data
+        self.version, self.context = str(version), context
 
     def size(self, shape: Mapping[str, Any]) -> Size:
         """Return the stated size. Raises SpaceError for a placeholder nothing fills."""
@@ -86,13 +87,12 @@ class CommandProxy:
         return size_from_mapping(shape)
 
     def recipe(self) -> Mapping[str, Any]:
-        """Return the template, the user's version, and the data mapping."""
+        """Return the template and the user's version of what it runs."""
         return {
             "proxy": "command",
             "argv": list(self.argv),
             "version": self.version,
             "context": self.context,
-            "data": self.data,
         }
 
     def train(self, trial: Trial, ctx: Context) -> Outcome:
