@@ -19,7 +19,7 @@ from planner.observations import Observations
 
 CUTS = (0.5, 0.65, 0.8)
 CLEARLY_BETTER = 0.9
-"""A law must beat a simpler, or an identified one, by 10 % of its held-out error to replace it."""
+"""An unidentified law must beat a simpler one by 10 % of its held-out error to stay."""
 MOST_EVIDENCE = 4
 LEAST_ERROR = 1e-4
 """Held-out errors below this (of ln loss) are noise of the evaluation."""
@@ -51,13 +51,15 @@ def rolling_origin(
 def choose(statuses: Sequence[str], errors: Sequence[float]) -> int:
     """Return the index of the chosen law; laws stand from rich to simple.
 
-    A rich law the data identify stays unless a simpler one predicts clearly better; one they do
-    not identify must itself predict clearly better to stay.
+    A rich law the data identify stays: on 15 planted runs the tied law often wins by held-out loss
+    and then covers ln N* in 60 % instead of 90 %. One they do not identify must predict clearly
+    better than the simpler one to stay.
     """
     best = 0
     for i in range(1, len(errors)):
-        handicap = CLEARLY_BETTER if statuses[best] == "converged" else 1.0 / CLEARLY_BETTER
-        if np.isnan(errors[best]) or errors[i] < handicap * errors[best]:
+        if statuses[best] == "converged":
+            break
+        if np.isnan(errors[best]) or errors[i] * CLEARLY_BETTER < errors[best]:
             best = i
     return best
 
