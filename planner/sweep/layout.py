@@ -153,10 +153,19 @@ def by_size(cells: Sequence[Cell]) -> list[list[Cell]]:
 
 def _cells(space: SearchSpace, proxy: Proxy) -> list[Cell]:
     return [
-        Cell(shape, proxy.size(shape), tokens)
+        Cell(shape, proxy.size(shape), common_horizon(tokens))
         for shape in space.shapes
         for tokens in sorted(space.horizons.tokens_per_run)
     ]
+
+
+def common_horizon(tokens: int) -> int:
+    """Round a horizon (by less than 1 %) so that every batch up to a 64th of it divides it.
+
+    Runs that differ in batch then see the same number of tokens, and can be compared.
+    """
+    unit = 2 ** max(0, int(math.log2(tokens)) - 6)
+    return round(tokens / unit) * unit
 
 
 def _is_ladder(cells: Sequence[Cell], level: float) -> bool:
