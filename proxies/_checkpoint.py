@@ -55,7 +55,9 @@ def save(path: Path, state: Mapping[str, Any], trial: Trial) -> None:
         partial.unlink(missing_ok=True)
 
 
-def load_start(trial: Trial, folder: Path, parent: Path | None, device: str) -> Any | None:
+def load_start(
+    trial: Trial, folder: Path, parent: Path | None, device: str
+) -> Mapping[str, Any] | None:
     """Return the state a trial starts from: its own, its trunk's at ``fork_at``, or None.
 
     Raises UsageError when a fork has no trunk state, or the state is another path's.
@@ -70,7 +72,7 @@ def load_start(trial: Trial, folder: Path, parent: Path | None, device: str) -> 
             f"the fork of {trial.parent} at {trial.fork_at:,} tokens finds no {path.name} in the "
             "trunk's folder: train the trunk with that count in keep_at"
         )
-    state = torch.load(path, map_location=device, weights_only=True)
+    state: Mapping[str, Any] = torch.load(path, map_location=device, weights_only=True)
     if state["path"] != _path(trial):
         raise UsageError(
             f"the checkpoint {path} was left by another path ({state['path']}) than this trial's "

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,31 +50,32 @@ class Monitor:
     lowest: float = math.inf
     above: int = 0
 
-    def see(self, losses: list[float]) -> bool:
-        """Take in the losses of some steps; say whether the run has diverged."""
+    def see(self, losses: list[float]) -> int:
+        """Take in the losses of some steps; return which of them, from 1, ends the run, or 0."""
         if math.isnan(self.first):
             self.first = losses[0]
-        if not all(map(math.isfinite, losses)):
-            return True
+        broken = [step for step, loss in enumerate(losses, 1) if not math.isfinite(loss)]
+        if broken:
+            return broken[0]
         self.lowest = min(self.lowest, sum(losses) / len(losses))
         limit = self.lowest + max((self.first - self.lowest) / 2, 1.0)
-        for loss in losses:
+        for step, loss in enumerate(losses, 1):
             self.above = self.above + 1 if loss > limit else 0
             if self.above >= PATIENCE:
-                return True
-        return False
+                return step
+        return 0
 
 
 @dataclass
 class Training:
-    """One trial under way. ``micro`` windows pass through the model at a time."""
+    """One trial under way: ``micro`` windows pass through the model at a time, in bf16 or fp32."""
 
     model: Gpt
     trial: Trial
     batches: Batches
     ctx: Context
     micro: int
-    precision: AbstractContextManager[Any]
+    bf16: bool
     step: int = 0
     monitor: Monitor = field(default_factory=Monitor)
 
@@ -81,20 +83,20 @@ class Training:
         self.optimizer = adamw(self.model, self.trial)
         self.windows = self.trial.batch_tokens // self.model.shape.context
 
-    def run(self) -> bool:
-        """Train to the end; return False when the run diverged at ``step``."""
+    def run(self) -> str:
+        """Train to the end; return what stopped the run before it, or nothing."""
         rates = learning_rates(self.trial)
         stops, saves, kept = self._stops()
         while self.step < self.trial.steps:
             stop = min(s for s in stops if s > self.step)
-            if not self._advance(stop, rates):
-                return False
+            if trouble := self._advance(stop, rates):
+                return trouble
             if stop in saves:
                 self._save(_checkpoint.resume_file(self.ctx.checkpoint_dir))
             if stop in kept:
                 tokens = stop * self.trial.batch_tokens
                 self._save(_checkpoint.kept_file(self.ctx.checkpoint_dir, tokens))
-        return True
+        return ""
 
     def _stops(self) -> tuple[list[int], set[int], set[int]]:
         """Return the steps to report at, those to save at, and those a trunk keeps."""
@@ -108,8 +110,8 @@ class Training:
             saves = {start + (end - start) * i // CHECKPOINTS for i in range(1, CHECKPOINTS)}
         return sorted({*range(start + every, end, every), end} | kept | saves), saves, kept
 
-    def _advance(self, stop: int, rates: Floats) -> bool:
-        """Train up to step ``stop`` and report; return False when the run has diverged."""
+    def _advance(self, stop: int, rates: Floats) -> str:
+        """Train up to step ``stop`` and report; return how the run diverged, or nothing."""
         begin, losses, norms = time.perf_counter(), [], []
         done, batch = self.step, self.trial.batch_tokens
         for step in range(done, stop):
@@ -118,8 +120,15 @@ class Training:
             norms.append(norm)
         loss, norm = torch.stack(losses), torch.stack(norms)
         self.step = stop
-        if self.monitor.see(loss.tolist()):
-            return False
+        at, trouble = self.monitor.see(loss.tolist()), ""
+        if at:
+            trouble = (
+                f"diverged by {(done + at) * batch:,} tokens at a learning rate of "
+                f"{rates[done + at - 1]:.3g}: loss {float(loss[at - 1]):.3g} after a lowest of "
+                f"{self.monitor.lowest:.3g}"
+            )
+        if trouble and self.trial.schedule.name != "finder":
+            return trouble
         self.ctx.report(
             tokens=stop * batch,
             loss=float(loss.mean()),
@@ -128,7 +137,7 @@ class Training:
             clip_share=float((norm > self.trial.clip).float().mean()) if self.trial.clip > 0 else 0,
             tokens_per_second=(stop - done) * batch / (time.perf_counter() - begin),
         )
-        return True
+        return trouble
 
     def _step(self, step: int, lr: float) -> tuple[Tensor, Tensor]:
         """Take one optimizer step; return the mean loss per token and the gradient's norm."""
@@ -138,7 +147,7 @@ class Training:
         total = torch.zeros((), device=model.flat.device)
         model.gradient.zero_()
         for part in windows.split(self.micro):
-            with self.precision:
+            with torch.autocast(windows.device.type, torch.bfloat16, enabled=self.bf16):
                 loss = model.losses(part).sum() / self.trial.batch_tokens
             loss.backward()
             total += loss.detach()
@@ -148,7 +157,7 @@ class Training:
         self.optimizer.step()
         return total, norm
 
-    def _save(self, path: Any) -> None:
+    def _save(self, path: Path) -> None:
         state = {
             "flat": self.model.flat,
             "optimizer": self.optimizer.state_dict(),
@@ -157,7 +166,7 @@ class Training:
         }
         _checkpoint.save(path, state, self.trial)
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved state."""
         self.model.flat.copy_(state["flat"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -2,7 +2,8 @@
 
 Pre-norm blocks on a residual stream x of shape (batch, context, width):
 
-    x += W_o attention(rotary(norm(W_q x)), rotary(norm(W_k x)), W_v x);   x += W_d (silu(W_g x) * W_u x)
+    x += W_o attention(rotary(norm(W_q x)), rotary(norm(W_k x)), W_v x)
+    x += W_d (silu(W_g x) * W_u x)
 
 with x RMS-normalised before each half, and logits W_h norm(x). W_o, W_d and an untied head start at
 zero, so the first loss is exactly ln V; the other matrices start at 1/sqrt(fan in), an untied
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from planner.shape import ModelShape
 
@@ -66,6 +67,8 @@ class Gpt:
         self.embedding = self.weights["embedding"]
         self.head = self.embedding if shape.tied else self.weights["head"]
         self.cos, self.sin = _rotary(shape, device)
+        kinds = [0] * shape.heads + [1] * shape.kv_heads
+        self.gain_of_head = torch.tensor(kinds, device=device)
 
     def _views(self, layout: dict[str, Layout]) -> dict[str, Tensor]:
         views: dict[str, Tensor] = {}
@@ -95,12 +98,13 @@ class Gpt:
     def _attention(self, x: Tensor, block: Block) -> Tensor:
         shape = self.shape
         batch, context, _ = x.shape
-        heads = F.linear(x, block.qkv).view(batch, context, -1, shape.head_dim).transpose(1, 2)
-        q, k, v = heads.split([shape.heads, shape.kv_heads, shape.kv_heads], 1)
-        q = _rotate(_norm(q, block.qk_gain[0]), self.cos[:context], self.sin[:context])
-        k = _rotate(_norm(k, block.qk_gain[1]), self.cos[:context], self.sin[:context])
+        heads = F.linear(x, block.qkv).view(batch, context, -1, shape.head_dim)
+        qk, v = heads.split([shape.heads + shape.kv_heads, shape.kv_heads], 2)
+        qk = F.rms_norm(qk, (shape.head_dim,), eps=NORM_EPS) * block.qk_gain[self.gain_of_head]
+        qk = _rotate(qk, self.cos[:context], self.sin[:context]).transpose(1, 2)
+        q, k = qk.split([shape.heads, shape.kv_heads], 1)
         mixed = F.scaled_dot_product_attention(
-            q, k, v, is_causal=True, enable_gqa=shape.heads != shape.kv_heads
+            q, k, v.transpose(1, 2), is_causal=True, enable_gqa=shape.heads != shape.kv_heads
         )
         return F.linear(mixed.transpose(1, 2).flatten(2), block.out)
 
@@ -148,14 +152,15 @@ def _norm(x: Tensor, gain: Tensor) -> Tensor:
 
 
 def _rotary(shape: ModelShape, device: str) -> tuple[Tensor, Tensor]:
-    """Return cos and sin of shape (context, head_dim), the second half of sin's sign flipped in."""
+    """Return cos and signed sin, each (context, 1, head_dim): the angle of a pair at a position."""
     half = shape.head_dim // 2
     rates = ROTARY_BASE ** (-torch.arange(half, dtype=torch.float64) / half)
     angles = torch.outer(torch.arange(shape.context, dtype=torch.float64), rates)
     cos, sin = angles.cos().float(), angles.sin().float()
-    return torch.cat([cos, cos], 1).to(device), torch.cat([-sin, sin], 1).to(device)
+    turns = torch.cat([cos, cos], 1), torch.cat([-sin, sin], 1)
+    return turns[0].unsqueeze(1).to(device), turns[1].unsqueeze(1).to(device)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (i, i + head_dim/2) of x (..., context, head_dim) by their position's angle."""
+    """Turn the pairs (i, i + head_dim / 2) of x (batch, context, heads, head_dim)."""
     return x * cos + x.roll(x.shape[-1] // 2, -1) * sin

@@ -1,12 +1,12 @@
 """The shipped language model: a small decoder-only transformer on bytes or tokens.
 
-Trains a :class:`planner.run.Trial` with AdamW and reports the loss in nats per token on the corpus'
-frozen evaluation set. Shapes are ``{width, depth}``; heads of ``head_dim``, SwiGLU of 8/3 width.
+Trains a :class:`planner.run.Trial` with AdamW and judges it, in fp32, on the corpus' frozen
+evaluation set: mean loss in nats per token, and the standard error over its windows. Shapes are
+``{width, depth}``; every head has ``head_dim``, the SwiGLU is 8/3 of the width.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Mapping
 from functools import cached_property
@@ -19,22 +19,37 @@ from planner.proxies import _checkpoint
 from planner.proxies._data import Batches, Corpus, prepare, windows
 from planner.proxies._loop import Training
 from planner.proxies._model import Gpt
-from planner.proxies._schedule import learning_rates
+from planner.proxies._optim import ADAM_EPS
+from planner.proxies._schedule import cooldown_start
 from planner.proxy import Context, Outcome
 from planner.run import Status, Trial
 from planner.shape import ModelShape, ShapeFamily, Size
 
 VERSION = 1
-EVALUATION_TOKENS = 262_144
-MICRO_TOKENS = 1_024
+"""Raised whenever the same trial would end at another loss."""
+
+MICRO_TOKENS = 4_096
+"""Tokens that pass through the model at a time on a CPU; a larger batch is accumulated."""
+
+EVALUATION_WINDOWS = 16
+"""Windows evaluated at a time: the logits stay in a CPU's cache."""
+
+BF16_GAP = 0.003
+"""Relative difference of the bf16 and the fp32 loss above which bf16 is doubted (science G18)."""
+
+CHOICES = {"head": ("untied", "tied"), "precision": ("auto", "fp32", "bf16")}
 
 
 class GptProxy:
-    """A :class:`planner.proxy.TransformerProxy` that trains for real; cheap to make."""
+    """A :class:`planner.proxy.TransformerProxy`; cheap to make, the corpus is prepared on demand.
+
+    ``precision`` auto is bf16 autocast on a GPU that has it, else fp32. ``micro_tokens`` bounds
+    what passes through the model at a time. Raises SpaceError for options it does not know.
+    """
 
     capabilities = frozenset({"fork", "resume", "finder"})
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the options of the YAML
         self,
         data: Mapping[str, Any],
         *,
@@ -43,28 +58,45 @@ class GptProxy:
         parametrization: str = "sp",
         head_dim: int = 16,
         kv_share: int = 1,
-        evaluation_tokens: int = EVALUATION_TOKENS,
+        evaluation_tokens: int | None = None,
         precision: str = "auto",
         micro_tokens: int | None = None,
     ) -> None:
-        self.data = {"evaluation_tokens": evaluation_tokens} | dict(data)
-        self.context, self.head, self.head_dim, self.kv_share = context, head, head_dim, kv_share
-        self.parametrization, self.precision = parametrization, precision
-        self.micro_tokens = micro_tokens or MICRO_TOKENS
+        if parametrization != "sp":
+            raise SpaceError(
+                f"gpt knows no parametrization {parametrization!r} yet: write `parametrization: sp`"
+            )
+        for name, given in (("head", head), ("precision", precision)):
+            if given not in CHOICES[name]:
+                raise SpaceError(
+                    f"gpt knows no {name} {given!r}: write one of {', '.join(CHOICES[name])}"
+                )
+        self.data = dict(data)
+        if evaluation_tokens is not None:
+            self.data["evaluation_tokens"] = evaluation_tokens
+        self.context, self.tied, self.head_dim, self.kv_share = (
+            context,
+            head == "tied",
+            head_dim,
+            kv_share,
+        )
+        self.precision, self.micro_tokens = precision, micro_tokens
 
     @cached_property
     def corpus(self) -> Corpus:
-        """The tokens, prepared when first asked for."""
+        """The tokens, prepared when first asked for. Raises DataError."""
         return prepare(self.data, context=self.context)
 
     def model_shape(self, shape: Mapping[str, Any]) -> ModelShape:
         """Return the full shape of ``{width, depth}``. Raises SpaceError."""
+        if set(shape) != {"width", "depth"}:
+            raise SpaceError(f"gpt sizes are a width and a depth, not {dict(shape)}")
         family = ShapeFamily(
             vocab=self.corpus.vocab,
             context=self.context,
             head_dim=self.head_dim,
             kv_share=self.kv_share,
-            tied=self.head == "tied",
+            tied=self.tied,
         )
         return family.at_width(int(shape["width"]), int(shape["depth"]))
 
@@ -73,40 +105,93 @@ class GptProxy:
         return self.model_shape(shape).size
 
     def recipe(self) -> Mapping[str, Any]:
-        """Return what every trial of this proxy shares."""
-        return {"proxy": "gpt", "version": VERSION}
+        """Return what every trial of this proxy shares; prepares the corpus."""
+        corpus = self.corpus
+        return {
+            "proxy": "gpt",
+            "version": VERSION,
+            "context": self.context,
+            "head": "tied" if self.tied else "untied",
+            "head_dim": self.head_dim,
+            "kv_share": self.kv_share,
+            "parametrization": "sp",
+            "vocab": corpus.vocab,
+            "train_hash": corpus.train_hash,
+            "validation_hash": corpus.validation_hash,
+            "unique_tokens": corpus.unique_tokens,
+            "epochs": corpus.epochs,
+            "precision": self.precision,
+            "optimizer": f"adamw eps {ADAM_EPS:g}, decoupled decay of matrices only",
+            "clip": "global norm",
+        }
 
     def train(self, trial: Trial, ctx: Context) -> Outcome:
-        """Train one trial and judge it on the frozen evaluation set."""
+        """Train one trial; StopTrial passes through. Raises SpaceError, DataError, UsageError."""
         torch.set_num_threads(1)
-        corpus = self.corpus
+        self._check(trial)
+        corpus, bf16 = self.corpus, self._bf16(ctx.device)
         model = Gpt(self.model_shape(trial.shape), trial.seed, ctx.device)
         batches = Batches(corpus.train, self.context, trial.seed, corpus.epochs)
-        micro = max(1, self.micro_tokens // self.context)
-        training = Training(model, trial, batches, ctx, micro, contextlib.nullcontext())
+        tokens = self.micro_tokens or (MICRO_TOKENS if ctx.device == "cpu" else trial.batch_tokens)
+        training = Training(model, trial, batches, ctx, max(1, tokens // self.context), bf16)
         state = _checkpoint.load_start(trial, ctx.checkpoint_dir, ctx.parent, ctx.device)
         if state is not None:
             training.restore(state)
-        if not training.run() and trial.schedule.name != "finder":
-            return self._diverged(training)
+        trouble = training.run()
+        seen = training.step * trial.batch_tokens
+        if trial.schedule.name == "finder":
+            return Outcome(Status.DONE, math.nan, math.nan, seen, trouble)
+        if trouble:
+            return Outcome(Status.DIVERGED, math.nan, math.nan, seen, trouble)
+        outcome = self._judged(model, seen, bf16)
         _checkpoint.resume_file(ctx.checkpoint_dir).unlink(missing_ok=True)
-        loss, se = evaluate(model, corpus)
-        return Outcome(Status.DONE, loss, se, training.step * trial.batch_tokens)
+        return outcome
 
-    def _diverged(self, training: Training) -> Outcome:
-        tokens = training.step * training.trial.batch_tokens
-        lr = float(learning_rates(training.trial)[training.step - 1])
-        note = f"diverged by {tokens:,} tokens at a learning rate of {lr:.3g}"
-        return Outcome(Status.DIVERGED, math.nan, math.nan, tokens, note)
+    def _check(self, trial: Trial) -> None:
+        if trial.batch_tokens % self.context or trial.steps < 1:
+            raise SpaceError(
+                f"a batch of {trial.batch_tokens:,} tokens in a run of {trial.tokens:,} cannot be: "
+                f"batches are whole windows of context {self.context}, and a run at least one batch"
+            )
+        marks = (trial.fork_at, *trial.keep_at)
+        if any(tokens % trial.batch_tokens for tokens in marks):
+            raise SpaceError(
+                f"fork_at and keep_at {marks} must be whole batches of {trial.batch_tokens:,} tokens"
+            )
+        cools = cooldown_start(trial) if trial.schedule.name == "wsd" else trial.steps
+        if trial.parent is not None and cools * trial.batch_tokens < trial.fork_at:
+            raise SpaceError(
+                f"the fork leaves its trunk at {trial.fork_at:,} tokens, but its cooldown begins at "
+                f"{cools * trial.batch_tokens:,}: it must begin where the fork does, or later"
+            )
+
+    def _bf16(self, device: str) -> bool:
+        able = device.startswith("cuda") and torch.cuda.is_bf16_supported()
+        return self.precision == "bf16" or (self.precision == "auto" and able)
+
+    def _judged(self, model: Gpt, tokens: int, bf16: bool) -> Outcome:
+        """Evaluate in fp32; where training ran in bf16, record how far bf16 lies from it."""
+        loss, se = evaluate(model, self.corpus)
+        metrics, note = {}, ""
+        if self.corpus.bytes_per_token:
+            metrics["bits_per_byte"] = loss / math.log(2) / self.corpus.bytes_per_token
+        if bf16:
+            gap = metrics["bf16_gap"] = evaluate(model, self.corpus, bf16=True)[0] - loss
+            if abs(gap) > BF16_GAP * loss:
+                note = f"bf16 moves the loss by {gap:+.4f} nats: train in fp32 (`precision: fp32`)"
+        if not math.isfinite(loss):
+            return Outcome(Status.DIVERGED, math.nan, math.nan, tokens, f"final loss {loss}")
+        return Outcome(Status.DONE, loss, se, tokens, note, metrics)
 
 
 @torch.inference_mode()
-def evaluate(model: Gpt, corpus: Corpus, batch: int = 16) -> tuple[float, float]:
+def evaluate(model: Gpt, corpus: Corpus, *, bf16: bool = False) -> tuple[float, float]:
     """Return the mean loss on the evaluation set and its standard error over windows."""
-    cut = windows(corpus.validation, model.shape.context)
-    parts = [
-        model.losses(torch.from_numpy(cut[i : i + batch].astype("int64")).to(model.flat.device))
-        for i in range(0, len(cut), batch)
-    ]
-    means = torch.cat(parts).double().mean(1)
-    return float(means.mean()), float(means.std() / math.sqrt(len(means)))
+    cut, device = windows(corpus.validation, model.shape.context), model.flat.device
+    losses = []
+    for first in range(0, len(cut), EVALUATION_WINDOWS):
+        part = torch.from_numpy(cut[first : first + EVALUATION_WINDOWS].astype("int64")).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            losses.append(model.losses(part).mean(1))
+    means = torch.cat(losses).double()
+    return float(means.mean()), float(means.std(correction=0) / math.sqrt(len(means)))
