@@ -7,13 +7,12 @@ each with file, line, key path and, for an unknown key, the nearest known one.
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -26,9 +25,9 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
-from planner._yaml import Places, apply_overrides, read_yaml, write_yaml
+from planner._space_errors import sentence
+from planner._yaml import apply_overrides, read_yaml, write_yaml
 from planner.errors import SpaceError, UsageError
 from planner.units import parse_count, parse_duration, parse_gpu_hours, parse_money, parse_multiple
 
@@ -254,7 +253,7 @@ def load_space(path: str | Path, overrides: Sequence[str] = ()) -> SearchSpace:
     try:
         return SearchSpace.model_validate({"study": Path(path).stem} | data)
     except ValidationError as error:
-        problems = [_sentence(problem, places) for problem in error.errors()]
+        problems = [sentence(problem, places, SearchSpace) for problem in error.errors()]
         raise SpaceError("\n".join(problems)) from None
 
 
@@ -288,44 +287,3 @@ def _read_entry(key: str, value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool) and not value > 0:
         raise ValueError(f"has `{key}: {value}`; it must be positive")
     return value
-
-
-def _sentence(problem: ErrorDetails, places: Places) -> str:
-    """Write what is wrong with place and key path."""
-    loc = problem["loc"]
-    place, name = places.of(loc), ".".join(map(str, loc))
-    kind = problem["type"]
-    if kind == "extra_forbidden":
-        return f"{place}: unknown key `{loc[-1]}`{_inside(loc)}{_nearest(loc)}"
-    if kind == "missing":
-        return f"{place}: `{name}` is missing"
-    if kind in ("model_type", "dict_type"):
-        return f"{place}: `{name}` must be a mapping of keys, not {problem['input']!r}"
-    if kind == "value_error":
-        return f"{place}: `{name}` {problem['ctx']['error']}"
-    what = problem["msg"].removeprefix("Input ")
-    return f"{place}: `{name}` {what[:1].lower()}{what[1:]}; got {problem['input']!r}"
-
-
-def _inside(loc: Sequence[str | int]) -> str:
-    return f" in `{'.'.join(map(str, loc[:-1]))}`" if loc[:-1] else ""
-
-
-def _nearest(loc: Sequence[str | int]) -> str:
-    known = _known_keys(loc[:-1])
-    if near := difflib.get_close_matches(str(loc[-1]), known, n=1):
-        return f"; did you mean `{near[0]}`?"
-    return f"; the keys it knows are {', '.join(known)}"
-
-
-def _known_keys(path: Sequence[str | int]) -> tuple[str, ...]:
-    """List the keys of the mapping at ``path``."""
-    part: type[BaseModel] = SearchSpace
-    for key in path:
-        fields = {field.alias or name: field for name, field in part.model_fields.items()}
-        annotation = fields[str(key)].annotation
-        kinds = (annotation, *get_args(annotation))
-        part = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, _Part))
-    if issubclass(part, Axis):
-        return part.spelled
-    return tuple(field.alias or name for name, field in part.model_fields.items())
