@@ -86,9 +86,13 @@ class BatchSweep:
 
 
 def usable(runs: Sequence[Run]) -> list[Run]:
-    """Keep decayed runs that ended by themselves: wsd, done or diverged."""
+    """Keep decayed runs that ended by themselves: wsd, done or diverged; in the order of keys.
+
+    So a fit depends on the set of runs, to the last bit, and not on who finished first.
+    """
     ended = (Status.DONE, Status.DIVERGED)
-    return [r for r in runs if r.trial.schedule.name == "wsd" and r.status in ended]
+    kept = [r for r in runs if r.trial.schedule.name == "wsd" and r.status in ended]
+    return sorted(kept, key=lambda run: run.key)
 
 
 def seed_noise(runs: Sequence[Run]) -> SeedNoise | None:

@@ -2,11 +2,12 @@
 
     low = lr_steep / 8,    high = min(lr_div / 2, 8 lr_steep)
 
-The loss is smoothed by debiased exponential averages run forwards and backwards, so that their
-lags cancel; ``lr_steep`` is where the smoothed loss falls fastest per ln lr, ``lr_div`` the first
-rate at which it has risen above its best by max(half of what was gained, .5 nat) for five points.
-(The usual stop at four times the best loss never fires on cross-entropy.) The test sees the
-stability edge at initialisation; warmup, batch and horizon move a full run's optimum away from it.
+Debiased exponential averages run forwards and backwards over the loss. Their mean is the smoothed
+loss without lag; ``lr_steep`` is where what lies ahead is lowest against what lies behind, per ln
+lr; ``lr_div`` is the first rate at which the smoothed loss has risen above its best by max(half of
+what was gained, .5 nat) for five points. (The usual stop at four times the best loss never fires on
+cross-entropy.) The test sees the stability edge at initialisation; warmup, batch and horizon move a
+full run's optimum away from it.
 """
 
 from __future__ import annotations
@@ -63,18 +64,20 @@ def range_test(lr: Floats, loss: Floats, tokens: Floats | None = None) -> RangeT
             f"the LR range test has {stop} finite losses, {MIN_POINTS} are needed; "
             "start it at a lower learning rate, or report more often"
         )
-    log_lr = np.log(lr)
-    smooth = _smooth(loss[:stop], max(3.0, WINDOW_SHARE * len(loss)))
+    window = max(3, round(WINDOW_SHARE * len(loss)))
+    behind, ahead = _averages(loss[:stop], window)
+    smooth = (behind + ahead) / 2
     edge = _divergence(smooth)
     end = stop if edge is None else edge
+    spacing = np.gradient(np.log(lr[:stop]))
     bottom = int(np.argmin(smooth[:end]))
-    slope = np.gradient(smooth, log_lr[:stop])[: bottom + 1]
+    slope = ((ahead - behind) / spacing)[window : max(bottom, window) + 1]
     if slope.min() >= 0:
         raise EvidenceError(
             "the loss never falls in the LR range test; start it at a lower learning rate, "
             "or make it longer"
         )
-    steep = float(lr[np.argmin(slope)])
+    steep = float(lr[window + np.argmin(slope)])
     diverged = end < len(lr)
     return _bracket(steep, float(lr[end if diverged else -1]), diverged)
 
@@ -94,13 +97,13 @@ def _bracket(steep: float, edge: float, diverged: bool, spread: float = 0.0) -> 
     return RangeTest(steep, edge, low, max(high, 2 * low), diverged, spread)
 
 
-def _smooth(loss: Floats, window: float) -> Floats:
-    """Average forwards and backwards; losses beyond the initial one count as twice it at most."""
+def _averages(loss: Floats, window: int) -> tuple[Floats, Floats]:
+    """Average up to each point and from it on; a loss counts as twice the initial one at most."""
     capped = np.minimum(loss, 2 * float(np.median(loss[:5])))
-    return 0.5 * (_debiased(capped, window) + _debiased(capped[::-1], window)[::-1])
+    return _debiased(capped, window), _debiased(capped[::-1], window)[::-1]
 
 
-def _debiased(values: Floats, window: float) -> Floats:
+def _debiased(values: Floats, window: int) -> Floats:
     beta = 1 - 1 / window
     total = lfilter([1 - beta], [1, -beta], values)
     return np.asarray(total / (1 - beta ** np.arange(1, len(values) + 1)), dtype=np.float64)

@@ -3,10 +3,10 @@
     L(x) = L* + k_low (x - x*)^2 below x*,  k_high (x - x*)^2 above,      x = ln lr or ln B
 
 The value people quote is the vertex of the parabola through the three points round the best one.
-The interval is the posterior over a grid of (x*, k_low, k_high), with L* and the noise level integrated
-out and log-normal beliefs about the curvatures. A real basin is quadratic only near its minimum, so
-a point that lies high above the best counts with a model error of MISFIT times its rise. A diverged
-run is a bound: its loss is at least that of the best run.
+The interval is the posterior over a grid of (x*, k_low, k_high), with L* and the noise level
+integrated out and log-normal beliefs about the curvatures. A real basin is quadratic only near its
+minimum, so a point high above the best counts with a model error of MISFIT times its rise. A
+diverged run is a bound: its loss is at least that of the best run.
 """
 
 from __future__ import annotations

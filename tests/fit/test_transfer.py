@@ -1,0 +1,163 @@
+"""fit_hyper over planted worlds: values, intervals, findings, what it needs and what it refuses."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from planner.fit.cells import seed_noise
+from planner.fit.priors import Normal, Priors
+from planner.fit.transfer import HyperFit, fit_hyper
+from planner.run import Schedule, Status
+from planner.shape import Size
+from tests.fit.hyper_world import World
+
+
+def sized(params: float) -> Size:
+    return Size(params, params, 1.2 * params, 6.0 * params)
+
+
+def world(seed: int = 0, **changes) -> World:
+    return World(np.random.default_rng(seed), **changes)
+
+
+def codes(fit: HyperFit) -> set[str]:
+    return {finding.code for finding in fit.findings}
+
+
+def full(planted: World):
+    """The anchor's grid, a second size and a second horizon."""
+    runs = planted.anchor()
+    for params, tokens in ((8e4, 1_000_000), (2e4, 4_000_000)):
+        centre = 2 ** np.round(planted.best_lr(params, tokens, 512) / np.log(2))
+        runs += planted.cell(params, tokens, 512, centre * 2.0 ** np.arange(-1, 2))
+    return runs
+
+
+def test_the_anchor_is_found_and_far_predictions_are_wider() -> None:
+    planted = world(noise=0.002)
+    fit = fit_hyper(full(planted))
+    here = fit.lr(sized(2e4), 1e6, 512)
+    assert here.contains(np.exp(planted.best_lr(2e4, 1e6, 512)))
+    assert here.value == pytest.approx(np.exp(planted.best_lr(2e4, 1e6, 512)), rel=0.25)
+    assert fit.batch(sized(2e4), 1e6).contains(512)
+    far = fit.lr(sized(2e5), 1e7, 512)
+    assert np.log(far.high / far.low) > 1.5 * np.log(here.high / here.low)
+    assert far.contains(np.exp(planted.best_lr(2e5, 1e7, 512)))
+    assert fit.k_low.contains(planted.k_low)
+    assert fit.k_high.contains(planted.k_high)
+    assert not codes(fit)
+
+
+def test_draws_agree_with_the_estimate() -> None:
+    fit = fit_hyper(full(world()))
+    estimate = fit.lr(sized(8e4), 4e6, 1024)
+    low, middle, high = np.quantile(
+        fit.lr_draws(sized(8e4), 4e6, 1024, draws=20_000), [0.05, 0.5, 0.95]
+    )
+    assert np.log([low, middle, high]) == pytest.approx(
+        np.log([estimate.low, estimate.value, estimate.high]), abs=0.1
+    )
+    again = fit.batch_draws(sized(8e4), 4e6, seed=3)
+    assert np.array_equal(again, fit.batch_draws(sized(8e4), 4e6, seed=3))
+
+
+def test_json_keeps_every_prediction() -> None:
+    fit = fit_hyper(full(world()))
+    read = HyperFit.from_json(json.loads(json.dumps(fit.to_json())))
+    assert read.lr(sized(1e6), 1e8, 4096) == fit.lr(sized(1e6), 1e8, 4096)
+    assert read.batch(sized(1e6), 1e8) == fit.batch(sized(1e6), 1e8)
+    assert read.to_json() == fit.to_json()
+    assert read.findings == fit.findings
+
+
+def test_one_place_leaves_the_slopes_to_the_prior_and_says_so() -> None:
+    fit = fit_hyper(world().anchor())
+    assert {"lr-one-size", "lr-one-horizon"} <= codes(fit)
+    assert fit.own_share < fit_hyper(full(world())).own_share
+    assert "batch-not-varied" in codes(fit_hyper(world().anchor(batches=(512,))))
+
+
+def test_a_batch_optimum_below_the_grid_is_a_bound() -> None:
+    planted = world(noise=0.002)
+    fit = fit_hyper(planted.anchor(batches=(1024, 2048, 4096)))
+    assert "batch-at-edge" in codes(fit)
+    assert not fit.batch_sweeps[0].basin.interior_low
+    assert fit.batch(sized(2e4), 1e6).contains(512)
+
+
+def test_a_learning_rate_optimum_outside_the_grid_is_said() -> None:
+    planted = world(noise=0.002)
+    runs = planted.cell(2e4, 1_000_000, 512, [0.001, 0.002, 0.004])
+    fit = fit_hyper(runs)
+    assert "lr-at-edge" in codes(fit)
+    assert not fit.cells[0].basin.interior_high
+
+
+def test_data_far_from_the_prior_are_a_conflict() -> None:
+    usual = fit_hyper(full(world(noise=0.002)))
+    odd = fit_hyper(full(world(noise=0.002, log_lr=np.log(1e-5))))
+    assert "prior-data-conflict" not in codes(usual)
+    assert "prior-data-conflict" in codes(odd)
+
+
+def test_no_runs_is_the_prior_at_its_own_anchor() -> None:
+    published = fit_hyper([])
+    assert codes(published) == {"lr-prior-only"}
+    assert published.own_share == 0
+    large = published.lr(sized(1e9), 2e10, 4e5)
+    assert 3e-4 < large.value < 3e-3
+    small = fit_hyper([], prior=Priors.published(2e4, 1e6))
+    width = np.log(small.lr(sized(2e4), 1e6, 512).high / small.lr(sized(2e4), 1e6, 512).low)
+    assert width == pytest.approx(2 * 1.645 * 1.5, rel=0.2)
+
+
+def test_the_prior_can_be_replaced() -> None:
+    prior = replace(Priors.published(2e4, 1e6), size_slope=Normal(0.0, 0.01))
+    fit = fit_hyper(world().anchor(), prior=prior)
+    ratio = fit.lr(sized(2e6), 1e6, 512).value / fit.lr(sized(2e4), 1e6, 512).value
+    assert ratio == pytest.approx(1.0, abs=0.01)
+
+
+def test_only_decayed_runs_that_ended_by_themselves_count() -> None:
+    planted = world()
+    runs = planted.anchor(batches=(512,))
+    constant = [
+        replace(r, trial=replace(r.trial, schedule=Schedule("constant")), loss=0.1) for r in runs
+    ]
+    pruned = [replace(r, status=Status.PRUNED, loss=0.2) for r in runs]
+    assert fit_hyper([*runs, *constant, *pruned]).cells == fit_hyper(runs).cells
+
+
+def test_a_diverged_run_is_a_bound_and_never_a_value() -> None:
+    planted = world(edge=2.0)
+    runs = planted.cell(2e4, 1_000_000, 512, 0.013 * 2.0 ** np.arange(-2, 3))
+    assert [r.status for r in runs].count(Status.DIVERGED) >= 1
+    cell = fit_hyper(runs).cells[0]
+    assert cell.basin.interior_high
+    assert cell.tested == (runs[0].trial.lr, runs[-1].trial.lr)
+
+
+def test_order_of_the_runs_does_not_matter() -> None:
+    runs = full(world())
+    assert fit_hyper(runs).to_json() == fit_hyper(runs[::-1]).to_json()
+
+
+def test_seed_noise_pools_replicates_alone() -> None:
+    planted = world(noise=0.008)
+    runs = planted.anchor()
+    assert seed_noise(runs) is None
+    seeds = [planted.run(2e4, 1_000_000, 512, 0.016, seed=s) for s in range(30)]
+    measured = seed_noise([*runs, *seeds])
+    assert measured is not None
+    assert measured.df == 29
+    assert measured.sd == pytest.approx(0.008, rel=0.35)
+    assert fit_hyper([*runs, *seeds]).sigma_seed == pytest.approx(measured.sd, rel=0.05)
+
+
+def test_regret_is_lopsided() -> None:
+    fit = fit_hyper(full(world(noise=0.001)))
+    assert fit.regret(np.log(2)) > fit.regret(-np.log(2)) > 0
+    assert fit.regret(0.0) == 0
+    assert fit.batch_regret(np.log(2)) == fit.batch_regret(-np.log(2))
