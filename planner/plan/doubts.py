@@ -146,8 +146,8 @@ def lr_finding(lr: Estimate, curvature: float) -> tuple[Finding, ...]:
     if curvature * sd**2 <= COSTLY_LR:
         return ()
     what = (
-        f"The learning rate is known to a factor of {np.exp(sd):.2g} (one sd); misplacing it by that "
-        f"costs about {curvature * sd**2:.2g} nats, which the predicted loss does not hold."
+        f"The learning rate is known to a factor of {np.exp(sd):.2g} (one sd); misplacing it by "
+        f"that costs about {curvature * sd**2:.2g} nats, which the predicted loss does not hold."
     )
     remedy = "three learning rates at a larger size and horizon, or at the start of the run itself"
     return (Finding("lr-uncertain", Severity.WARNING, what, remedy),)

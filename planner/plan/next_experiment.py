@@ -5,7 +5,7 @@ A run whose loss x is seen with noise variance R would leave of the target's var
     Var[t | x] = Var[t] - Cov[t, x] (Var[x] + R)^-1 Cov[x, t]
 
 and a larger run also moves C_max up, which takes decades off the discrepancy. Candidates: a rung of
-three sizes round N* at 2, 4 or 10 times C_max, more seeds at C_max, three learning rates at C_max or below.
+three sizes round N* at 2, 4 or 10 times C_max; more seeds, or three learning rates, at C_max.
 Gains are compared in nats; candidates dearer than a twentieth of the target are not worth it.
 """
 
@@ -34,6 +34,8 @@ RUNG_SIZES = (0.5, 1.0, 2.0)
 """Sizes of a further rung over its N*."""
 
 MORE_SEEDS = 2
+
+DRAWS = 1000
 
 BASIN_SD = 0.1
 """sd of ln lr* from three learning rates and a parabola (science A2.4: .09 mean, .23 at 95 %)."""
@@ -139,20 +141,32 @@ def _gain(
 
 
 def _learning_rates(hyper: HyperFit, chosen: Allocation, flops: float) -> Gain:
-    """Three learning rates at the planned tokens per parameter and ``flops``."""
-    shrink = float(np.sqrt(flops / chosen.flops))
-    size = Size(*(shrink * n for n in astuple(chosen.size)))
-    tokens = chosen.tokens * shrink
-    batch = hyper.batch(size, tokens).value
-    seen = np.log(hyper.lr_draws(size, tokens, batch))
-    target = np.log(
-        hyper.lr_draws(chosen.size, chosen.tokens, hyper.batch(chosen.size, chosen.tokens).value)
-    )
-    after = remaining_variance(target, seen[:, None], np.array([BASIN_SD**2]))
-    saved = hyper.regret(-1.0) * (target.var() - after)
+    """Three learning rates at the planned tokens per parameter and ``flops``.
+
+    They tell of the law of lr*, and take decades off its drift; the scatter between runs remains.
+    """
+    target = chosen.size.flops(chosen.tokens)
+    shrink = float(np.sqrt(flops / target))
+    size, tokens = Size(*(shrink * n for n in astuple(chosen.size))), chosen.tokens * shrink
+    scatter = hyper.prior.lr_scatter**2
+    here, there = _log_lr(hyper, chosen.size, chosen.tokens), _log_lr(hyper, size, tokens)
+    left = remaining_variance(here, there[:, None], np.array([BASIN_SD**2 + scatter]))
+    before = here.var() + scatter + _drift(hyper, target, hyper.flops[1])
+    after = left + scatter + _drift(hyper, target, max(flops, hyper.flops[1]))
     what = (
         f"three learning rates, x2 apart, at {format_count(size.params_matmul, 2)} parameters and "
         f"{format_count(tokens, 2)} tokens"
     )
-    shrunk = 1 - float(np.sqrt(after / target.var()))
-    return Gain(NextExperiment(what, 3 * size.flops(tokens), "lr", shrunk), float(saved))
+    experiment = NextExperiment(what, 3 * flops, "lr", float(1 - np.sqrt(after / before)))
+    return Gain(experiment, float(hyper.regret(1.0) * (before - after)))
+
+
+def _log_lr(hyper: HyperFit, size: Size, tokens: float) -> Floats:
+    """Return draws (S,) of ln lr* by its law alone, the same law in every call."""
+    normals = np.random.default_rng(0).standard_normal((DRAWS, len(hyper.lr_law.mean)))
+    params = float(getattr(size, hyper.n_convention))
+    return hyper.lr_law.draws(params, tokens, hyper.batch(size, tokens).value, normals)
+
+
+def _drift(hyper: HyperFit, target: float, largest: float) -> float:
+    return (hyper.prior.lr_drift * max(0.0, float(np.log10(target / largest)))) ** 2
