@@ -62,7 +62,7 @@ def _runs(
     else:
         why = "half the size or less for the same compute: cheaper to serve"
         smaller = _best(fit, chosen.flops, family, Caps(max_params=SMALLER * chosen.params))
-    if smaller:
+    if smaller and smaller.params < chosen.params:
         yield "smaller for serving", why, smaller
     if cheaper := cheapest(fit, NEAR_MISS * reached, family, near):
         yield "cheapest within 0.5 % of the loss", "the least compute for a near miss", cheaper
