@@ -146,10 +146,10 @@ class Training:
         windows = windows.to(model.flat.device, non_blocking=True)
         total = torch.zeros((), device=model.flat.device)
         model.gradient.zero_()
-        for part in windows.split(self.micro):
+        for part in torch.split(windows, self.micro):
             with torch.autocast(windows.device.type, torch.bfloat16, enabled=self.bf16):
                 loss = model.losses(part).sum() / self.trial.batch_tokens
-            loss.backward()
+            torch.autograd.backward(loss)
             total += loss.detach()
         norm = clip_gradient(model.gradient, self.trial.clip)
         for group in self.optimizer.param_groups:

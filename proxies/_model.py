@@ -99,10 +99,10 @@ class Gpt:
         shape = self.shape
         batch, context, _ = x.shape
         heads = F.linear(x, block.qkv).view(batch, context, -1, shape.head_dim)
-        qk, v = heads.split([shape.heads + shape.kv_heads, shape.kv_heads], 2)
+        qk, v = torch.split(heads, [shape.heads + shape.kv_heads, shape.kv_heads], 2)
         qk = F.rms_norm(qk, (shape.head_dim,), eps=NORM_EPS) * block.qk_gain[self.gain_of_head]
         qk = _rotate(qk, self.cos[:context], self.sin[:context]).transpose(1, 2)
-        q, k = qk.split([shape.heads, shape.kv_heads], 1)
+        q, k = torch.split(qk, [shape.heads, shape.kv_heads], 1)
         mixed = F.scaled_dot_product_attention(
             q, k, v.transpose(1, 2), is_causal=True, enable_gqa=shape.heads != shape.kv_heads
         )

@@ -31,7 +31,7 @@ def adamw(model: Gpt, trial: Trial) -> torch.optim.AdamW:
 
 def clip_gradient(gradient: Tensor, clip: float) -> Tensor:
     """Scale ``gradient`` in place to a norm of at most ``clip``; return the norm it had."""
-    norm = torch.linalg.vector_norm(gradient)
+    norm: Tensor = torch.linalg.vector_norm(gradient)
     if clip > 0:
         gradient.mul_((clip / norm).clamp_(max=1.0))
     return norm

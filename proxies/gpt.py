@@ -74,12 +74,8 @@ class GptProxy:
         self.data = dict(data)
         if evaluation_tokens is not None:
             self.data["evaluation_tokens"] = evaluation_tokens
-        self.context, self.tied, self.head_dim, self.kv_share = (
-            context,
-            head == "tied",
-            head_dim,
-            kv_share,
-        )
+        self.context, self.tied = context, head == "tied"
+        self.head_dim, self.kv_share = head_dim, kv_share
         self.precision, self.micro_tokens = precision, micro_tokens
 
     @cached_property
@@ -156,13 +152,13 @@ class GptProxy:
         marks = (trial.fork_at, *trial.keep_at)
         if any(tokens % trial.batch_tokens for tokens in marks):
             raise SpaceError(
-                f"fork_at and keep_at {marks} must be whole batches of {trial.batch_tokens:,} tokens"
+                f"fork_at and keep_at {marks} must be whole batches of {trial.batch_tokens:,}"
             )
         cools = cooldown_start(trial) if trial.schedule.name == "wsd" else trial.steps
         if trial.parent is not None and cools * trial.batch_tokens < trial.fork_at:
             raise SpaceError(
-                f"the fork leaves its trunk at {trial.fork_at:,} tokens, but its cooldown begins at "
-                f"{cools * trial.batch_tokens:,}: it must begin where the fork does, or later"
+                f"the fork leaves its trunk at {trial.fork_at:,} tokens, but its cooldown begins "
+                f"at {cools * trial.batch_tokens:,}: it must begin where the fork does, or later"
             )
 
     def _bf16(self, device: str) -> bool:
