@@ -47,7 +47,7 @@ def run_campaign(space: SearchSpace, folder: Path, *, report: bool) -> None:
         except KeyboardInterrupt:
             _say(f"stopped; what has ended is in {folder}: run the same command again to go on")
             raise
-    write_conclusion(folder, space.target, report=report)
+    write_conclusion(folder, report=report)
 
 
 def print_prices(space: SearchSpace) -> None:

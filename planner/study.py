@@ -23,7 +23,7 @@ from planner.fit.held_out import Judgement, Prediction
 from planner.fit.loss_fit import LossFit
 from planner.fit.transfer import HyperFit
 from planner.ledger import Ledger
-from planner.run import Run
+from planner.run import Round, Run
 from planner.shape import ModelShape, ShapeFamily
 from planner.space import SearchSpace, load_space
 
@@ -62,6 +62,12 @@ class Study:
         shapes = [ModelShape(**shape) for shape in self.env.get("shapes", ())]
         return ShapeFamily.of(shapes) if shapes else None
 
+    def spent_on(self, entry: Round) -> float:
+        """FLOPs of a round's recorded runs that it was the first to ask for."""
+        return sum(
+            run.spent_flops for run in self.ledger.runs.values() if run.trial in entry.trials
+        )
+
 
 @dataclass(frozen=True)
 class Conclusion:
@@ -92,6 +98,30 @@ def conclude(study: Study) -> Conclusion:
     taken_in = runs if judgement is not None else ladder
     loss = fit_loss_of(taken_in, judgement)
     return Conclusion(loss, fit_hyper_of(runs), judgement, tuple(_sweep_findings(study)))
+
+
+def facts_of(study: Study) -> dict[str, Any]:
+    """Return what the proxies were trained with, to be held against the target."""
+    recipe, data = study.env["recipe"], study.space.data
+    shared = {
+        name: recipe[name] for name in ("vocab", "context", "parametrization") if name in recipe
+    }
+    if study.family is None:
+        return shared
+    source = data.get("source") or data.get("files") or data.get("tokens") or "python-source"
+    return shared | {"tokenizer": data.get("tokenizer", "bytes"), "data": str(source)}
+
+
+def provenance_of(study: Study) -> dict[str, Any]:
+    """Return what identifies the evidence; the same for every resume and executor."""
+    return {
+        "study": study.space.study,
+        "seed": study.space.seed,
+        "ledger_hash": study.ledger.hash(),
+        "recipe": study.env["recipe"],
+        "versions": study.env["versions"],
+        "git_sha": study.env["git_sha"],
+    }
 
 
 def describe_environment(recipe: Mapping[str, Any], shapes: list[ModelShape]) -> dict[str, Any]:

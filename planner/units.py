@@ -90,6 +90,10 @@ def _parse(text: str | float, suffix: str, example: str) -> float:
     return value
 
 
+WIDE = 4.0
+"""Ratio of an interval's ends from which its numbers are rounded one by one."""
+
+
 def format_count(value: float, digits: int = 3) -> str:
     """Write a count with a scale letter: 7e9 is ``7B``; below 0.001 and from 1e15 on as 1.2e21."""
     rounded = float(f"{value:.{digits}g}")
@@ -127,10 +131,14 @@ def format_interval(
 ) -> str:
     """Write ``value [low, high]`` with the digits its width supports.
 
-    All three are rounded to the decimal place that leaves two digits of ``high - low``. ``write``
+    All three are rounded to the decimal place that leaves two digits of ``high - low``; when the
+    ends differ by more than ``WIDE`` each keeps two digits of its own, as on a log axis. ``write``
     is one of the formatters above (called with the digits to keep); without it plain decimals are
     written. A point, ``low == high``, keeps three digits.
     """
+    if low > 0 and high > WIDE * low:
+        texts = [write(x, 2) if write else _plain(x, 2) for x in (value, low, high)]
+        return f"{texts[0]} [{texts[1]}, {texts[2]}]"
     step = _step(low, high) if high > low else 0.0
     if not step:
         return write(value, 3) if write else f"{value:.3g}"

@@ -30,9 +30,13 @@ def fit_loss_of(runs: RunsByStage, judgement: Judgement | None = None) -> LossFi
 
     Raises EvidenceError when the ladder holds too little for a law.
     """
-    decayed = [run for run in _pick(runs, LOSS_STAGES) if run.trial.schedule.name != "constant"]
-    fit = fit_loss(Observations.from_runs(decayed))
+    fit = fit_loss(Observations.from_runs(loss_runs(runs)))
     return fit if judgement is None else fit.widened(judgement.widen)
+
+
+def loss_runs(runs: RunsByStage) -> list[Run]:
+    """Return the runs whose losses the law may learn from: the ladder's and the rung's, decayed."""
+    return [run for run in _pick(runs, LOSS_STAGES) if run.trial.schedule.name != "constant"]
 
 
 def judge_held_out(

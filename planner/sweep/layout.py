@@ -193,16 +193,20 @@ def _layout(space: SearchSpace, cells: Sequence[Cell], level: float) -> Layout:
 
 
 def _confirm_cell(space: SearchSpace, ladder: Sequence[Cell], anchor: Cell) -> Cell | None:
-    """Pick the dearest cell, larger and longer than the anchor, within the confirmation's share."""
+    """Pick the largest size, then the longest horizon, that the confirmation's share pays for.
+
+    Size first: the exponent of lr in N is the least known of the law, and the target's size is the
+    farthest from the anchor's.
+    """
     share = CONFIRM_SHARE * space.budget.flops / CONFIRM_LRS
     beyond = [
         cell
         for cell in ladder
         if cell.size.params_matmul > anchor.size.params_matmul
-        and cell.tokens > anchor.tokens
+        and cell.tokens >= anchor.tokens
         and cell.flops <= share
     ]
-    return max(beyond, key=lambda cell: (cell.flops, cell.tokens), default=None)
+    return max(beyond, key=lambda cell: (cell.size.params_matmul, cell.tokens), default=None)
 
 
 def _prices(
