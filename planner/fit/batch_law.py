@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter1d
 from planner.arrays import Floats
 from planner.fit.cells import BatchSweep
 from planner.fit.optimum import Density, moments
-from planner.fit.priors import Normal, Priors
+from planner.fit.priors import Priors
 
 LEVELS, SLOPES, REACH = 241, 41, 4.0
 """Points of the grid along c and r, and its half-width in prior sd."""
@@ -34,11 +34,6 @@ class BatchLaw:
     tokens: float
     level: Floats
     slope: Floats
-
-    @property
-    def at_anchor(self) -> Normal:
-        """Return mean and sd of ln B* at the anchor by the law alone."""
-        return Normal(float(self.level.mean()), float(self.level.std()))
 
     def draws(self, tokens: float, uniforms: Floats) -> Floats:
         """Return ln B* (S,) at a horizon for uniforms (S,) that pick the points."""
