@@ -90,7 +90,7 @@ def _parse(text: str | float, suffix: str, example: str) -> float:
     return value
 
 
-WIDE = 4.0
+WIDE = 10.0
 """Ratio of an interval's ends from which its numbers are rounded one by one."""
 
 

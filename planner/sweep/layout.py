@@ -42,8 +42,8 @@ EXTRA_LR, EXTRA_BATCHES = 2, 1
 CONFIRM_LRS, CONFIRM_EXTRA = 3, 1
 """Learning rates of the confirmation, and how many more an edge may ask for."""
 
-CONFIRM_SHARE = 0.1
-"""The confirmation's share of the budget (science H)."""
+CONFIRM_SHARE = 0.5
+"""Most a confirmation run may cost, in C_max: three are about a tenth of the budget (science H)."""
 
 FORK_SPAN = 4.0
 """Span of horizons one trunk serves; beyond it the batch is not the branch's (science H)."""
@@ -177,7 +177,7 @@ def _layout(space: SearchSpace, cells: Sequence[Cell], level: float) -> Layout:
     ladder = tuple(cell for cell in cells if cell.flops <= level)
     sizes = by_size(cells)
     anchor = min(sizes[min(1, len(sizes) - 1)], key=lambda cell: cell.tokens)
-    confirm = _confirm_cell(space, ladder, anchor) if space.stages.confirm else None
+    confirm = _confirm_cell(ladder, anchor) if space.stages.confirm else None
     held_out = space.stages.held_out
     held_out_flops = held_out.compute * level if held_out else 0.0
     second = sizes[min(1, len(sizes) - 1)][0].size
@@ -192,19 +192,19 @@ def _layout(space: SearchSpace, cells: Sequence[Cell], level: float) -> Layout:
     )
 
 
-def _confirm_cell(space: SearchSpace, ladder: Sequence[Cell], anchor: Cell) -> Cell | None:
-    """Pick the largest size, then the longest horizon, that the confirmation's share pays for.
+def _confirm_cell(ladder: Sequence[Cell], anchor: Cell) -> Cell | None:
+    """Pick the largest size, then the longest horizon, a confirmation may cost.
 
     Size first: the exponent of lr in N is the least known of the law, and the target's size is the
     farthest from the anchor's.
     """
-    share = CONFIRM_SHARE * space.budget.flops / CONFIRM_LRS
+    most = CONFIRM_SHARE * max(cell.flops for cell in ladder) * (1 + 1e-9)
     beyond = [
         cell
         for cell in ladder
         if cell.size.params_matmul > anchor.size.params_matmul
         and cell.tokens >= anchor.tokens
-        and cell.flops <= share
+        and cell.flops <= most
     ]
     return max(beyond, key=lambda cell: (cell.size.params_matmul, cell.tokens), default=None)
 
