@@ -33,6 +33,9 @@ WIDE_SIZE = 10.0
 FLAT_SHAPE = 512.0
 """Width per layer beyond which a fixed depth makes an unusual target (published: 40 to 200)."""
 
+SMALLEST_NAMED = 1e7
+"""Largest fitted size from which on a plain table's plan names a shape of TRANSFORMER."""
+
 COSTLY_LR = 0.02
 """Expected regret of the learning rate (nats) from which on the plan warns."""
 
@@ -101,7 +104,7 @@ def _assumptions(
     if machine and machine.price_source.startswith("assumed"):
         what = f"The price of a GPU-hour is {machine.price_source}."
         yield Finding("assumed-price", Severity.INFO, what, "--price with your own quote")
-    if family is None:
+    if family is None and chosen.shape:
         what = (
             f"The table knows of no shapes; the plan names one of a usual family (vocabulary "
             f"{TRANSFORMER.vocab}, context {TRANSFORMER.context}, {TRANSFORMER.aspect:g} wide per "
@@ -153,9 +156,14 @@ def lr_finding(lr: Estimate, curvature: float) -> tuple[Finding, ...]:
     return (Finding("lr-uncertain", Severity.WARNING, what, remedy),)
 
 
-def family_for(family: Family | None) -> Family:
-    """Return the family to build from: the ladder's, or the usual one for a plain table."""
-    return TRANSFORMER if family is None else family
+def family_for(family: Family | None, fit: LossFit) -> Family:
+    """Return the family to build from: the ladder's, or for a plain table the usual one.
+
+    A table of tiny models gets a parameter count alone: a usual vocabulary would swallow it.
+    """
+    if family is not None:
+        return family
+    return TRANSFORMER if fit.range.params[1] >= SMALLEST_NAMED else BlackBox()
 
 
 def min_batch_tokens(family: Family) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from planner.decide.allocate import Allocation
 from planner.estimate import Estimate
 from planner.plan.plan import Cost, Extrapolation, Rule, Verdict
+from planner.plan.verdict import times
 from planner.units import format_count, format_gpu_hours, format_interval, format_money
 
 
@@ -21,7 +22,7 @@ def headline(
     shape = chosen.shape
     built = f" (L{shape.layers} d{shape.width})" if shape else ""
     parts = [f"predicted loss {_interval(chosen.loss)} nats/token", *_cost(cost)]
-    far = f"{format_count(reach.ratio, 2)}x the compute of the largest fitted run"
+    far = f"{times(reach.ratio)} the compute of the largest fitted run"
     because = f" Because: {rules[0].sentence}" if rules else ""
     return (
         f"{verdict}: train {format_count(chosen.params)}{built} on "

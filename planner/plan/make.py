@@ -63,7 +63,8 @@ def make_plan(evidence: Evidence, objective: Objective, *, family: Family | None
 
     Raises UsageError when nothing can be built, EvidenceError when the law has no optimum.
     """
-    fit, buildable = evidence.loss, family_for(family)
+    fit = evidence.loss
+    buildable = family_for(family, fit)
     chosen = _allocation(fit, objective, buildable)
     hypers: tuple[Decision, ...] = ()
     if evidence.hyper is not None:

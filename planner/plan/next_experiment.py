@@ -19,7 +19,7 @@ import numpy as np
 from planner.arrays import Floats
 from planner.decide.allocate import Allocation, allocate
 from planner.decide.sizes import Family
-from planner.errors import EvidenceError
+from planner.errors import EvidenceError, UsageError
 from planner.fit.loss_fit import LossFit
 from planner.fit.transfer import HyperFit
 from planner.plan.plan import NextExperiment
@@ -89,7 +89,7 @@ def _rungs(fit: LossFit, chosen: Allocation, family: Family) -> Iterator[Gain]:
             return
         try:
             best = allocate(fit, flops, family)
-        except EvidenceError:
+        except (EvidenceError, UsageError):
             return
         params = best.optimum * np.array(RUNG_SIZES)
         tokens = best.tokens * best.params / params
@@ -108,7 +108,7 @@ def _seeds(fit: LossFit, chosen: Allocation, family: Family) -> Iterator[Gain]:
     flops = fit.range.flops[1]
     try:
         best = allocate(fit, flops, family)
-    except EvidenceError:
+    except (EvidenceError, UsageError):
         return
     count = np.full(MORE_SEEDS, 1.0)
     where = count * best.params, count * best.tokens

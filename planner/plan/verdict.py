@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from planner.finding import Finding, Severity
 from planner.fit.held_out import Judgement
 from planner.plan.plan import Colour, Extrapolation, Rule, Verdict
-from planner.units import format_count, format_flops
+from planner.units import format_flops
 
 GREEN_LIMIT, AMBER_LIMIT = 100.0, 1000.0
 """Compute of the target over the largest fitted run (science F4.5)."""
@@ -38,6 +38,11 @@ def extrapolation(target_flops: float, largest_fitted_flops: float) -> Extrapola
     if ratio <= AMBER_LIMIT:
         colour = Colour.GREEN if ratio <= GREEN_LIMIT else Colour.AMBER
     return Extrapolation(target_flops, largest_fitted_flops, ratio, colour)
+
+
+def times(ratio: float) -> str:
+    """Write a ratio: 96x, 9,600x."""
+    return f"{float(f'{ratio:.2g}'):,g}x"
 
 
 def decide(
@@ -72,7 +77,7 @@ def _held_out(held_out: Judgement | None) -> Iterator[Rule]:
 
 
 def _extrapolation(reach: Extrapolation) -> Iterator[Rule]:
-    far = f"The target takes {format_count(reach.ratio, 2)} times the compute of the largest run "
+    far = f"The target takes {times(reach.ratio)} the compute of the largest run "
     if reach.colour is Colour.RED:
         needed = format_flops(reach.target_flops / AMBER_LIMIT, 2)
         remedy = f"the law was fitted to; a run of at least {needed} would bring it within 1,000x."

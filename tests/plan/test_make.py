@@ -126,6 +126,14 @@ def test_without_shapes_a_usual_one_is_named_and_a_black_box_has_none():
     assert [d.name for d in plan.decisions] == ["params", "tokens", "loss"]
 
 
+def test_a_table_of_tiny_models_gets_a_count_and_no_shape():
+    fit = planted_fit(largest=1e14)
+    tiny = replace(fit, range=replace(fit.range, params=(1e4, 3e5)))
+    plan = _plan({"flops": 1e15}, family=None, loss=tiny, hyper=None)
+    assert plan.shape is None
+    assert plan.decision("params").estimate.value < 1e7
+
+
 def test_held_out_failure_decides():
     fit = planted_fit()
     assert _plan({"flops": 1e23}, held_out=_judged(fit, 0.3)).verdict is Verdict.NO_GO
