@@ -161,7 +161,9 @@ def _numbers(frame: pd.DataFrame, path: str) -> tuple[pd.DataFrame, list[str]]:
     convention = _n_convention(frame, numbers, path)
     if convention:
         numbers["n"] = numbers[convention]
-    have = {name: name in numbers for name in ("n", "tokens", "flops")}
+    have = {
+        name: name in numbers and numbers[name].notna().any() for name in ("n", "tokens", "flops")
+    }
     if sum(have.values()) < 2:
         lacking = [{"n": "params"}.get(name, name) for name, there in have.items() if not there]
         hints = "".join(_suggestion(name, frame) for name in lacking)

@@ -18,7 +18,7 @@ from planner.errors import TableError
 
 WITHIN = 0.005
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_CLAUSE = re.compile(rf"^\s*(.+?)\s*(==|!=|<=|>=|<|>)\s*({_NUMBER})\s*$")
+_CLAUSE = re.compile(rf"^\s*([^<>=!]+?)\s*(==|!=|<=|>=|<|>)\s*({_NUMBER})\s*$")
 _AND = re.compile(r"(?<=[\d.])\s+and\s+", re.IGNORECASE)
 _ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 

@@ -28,13 +28,17 @@ OUTLIER_SD = 6.0
 def too_thin(observations: Observations) -> list[str]:
     """Return the reasons why no law can be fitted at all; empty when one can."""
     reasons = []
-    values = np.stack([observations.params, observations.tokens, observations.loss])
+    o = observations
+    values = np.stack([o.params, o.tokens, o.flops, o.loss])
     if len(observations) < LEAST_ROWS:
         reasons.append(
             f"{len(observations)} finished runs, at least {LEAST_ROWS} are needed for a law"
         )
     elif not (np.isfinite(values) & (values > 0)).all():
-        reasons.append("params, tokens and losses must be positive and finite in every row")
+        reasons.append(
+            "params, tokens, flops and losses must be positive and finite in every row (6*N*D "
+            "overflows 64-bit integers from N = 1e9, D = 2e9 on)"
+        )
     elif len(np.unique(observations.params)) < LEAST_SIZES:
         reasons.append("all runs have one size, so nothing is known about size; train another size")
     elif len(np.unique(observations.tokens)) < LEAST_HORIZONS:
@@ -54,7 +58,6 @@ def check_points(observations: Observations) -> tuple[Finding, ...]:
         _collinear(observations),
         _duplicates(observations),
         _convention(observations),
-        _flops(observations),
     )
     return tuple(finding for finding in found if finding)
 
@@ -158,18 +161,6 @@ def _convention(o: Observations) -> Finding | None:
         "The table says `params` without saying which parameters count; the law holds for this "
         "table's convention only.",
         "Name the column params_matmul, params_non_embedding or params_total.",
-    )
-
-
-def _flops(o: Observations) -> Finding | None:
-    if np.isfinite(o.flops).all() and (o.flops > 0).all():
-        return None
-    return Finding(
-        "flops-overflow",
-        Severity.BLOCKING,
-        "Some FLOPs are negative or not finite: 6*N*D overflows 64-bit integers from N = 1e9, "
-        "D = 2e9 on.",
-        "Write flops as floating-point numbers, or leave the column out.",
     )
 
 

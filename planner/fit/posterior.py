@@ -28,8 +28,8 @@ EXPONENT_CENTRE, EXPONENT_SD = float(np.log(0.4)), 0.5
 """Prior of ln alpha and ln beta (science F4.2): published laws lie within .25 to .7."""
 NOISE_PRIOR = (1.0, 0.003)
 """Degrees of freedom and sd of ln L: run-to-run noise of small transformers is .002 to .01."""
-RHO = (np.arange(8) + 0.5) / 8
-CELLS = (32, 40, 48)
+RHO = (np.arange(5) + 0.5) / 5
+CELLS = (24, 32, 40)
 NEGLIGIBLE = 10.0
 """Cells this far (in ln density) below the best are cut off by the next, finer grid."""
 

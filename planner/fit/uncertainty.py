@@ -20,6 +20,7 @@ from planner.fit.solve import BOUNDS, Points, Solution, jacobian, residuals
 
 MANY_RUNS, MANY_GROUPS = 60, 30
 """From here on the sandwich is right whatever the tails; below it the posterior is."""
+LEAST_NOISE = 1e-6
 OUTLIER = 3.0
 """Residuals beyond this many robust sd are downweighted, as a Huber loss would."""
 
@@ -92,7 +93,7 @@ def _sandwich(
 
 
 def _outlier_weights(r: Floats, n_free: int) -> Floats:
-    scale = OUTLIER * noise_scale(r, n_free)
+    scale = OUTLIER * max(noise_scale(r, n_free), LEAST_NOISE)
     return np.asarray(np.minimum(1.0, scale / np.maximum(np.abs(r), 1e-300)))
 
 
