@@ -240,10 +240,8 @@ def _observations(frame: pd.DataFrame, numbers: pd.DataFrame, names: np.ndarray)
         known = numbers[name].to_numpy() if name in numbers else np.full(len(frame), np.nan)
         return known.astype(np.float64)
 
-    batch = column("batch_tokens")
-    if "batch_tokens" not in numbers:
-        batch = column("batch_seqs") * column("seq_len")
-    parent = frame["parent"].to_numpy() if "parent" in frame.columns else np.full(len(frame), None)
+    sequences = column("batch_seqs") * column("seq_len")
+    parent = frame["parent"] if "parent" in frame.columns else [None] * len(frame)
     return Observations(
         params=column("n"),
         tokens=column("tokens"),
@@ -251,7 +249,7 @@ def _observations(frame: pd.DataFrame, numbers: pd.DataFrame, names: np.ndarray)
         loss=column("loss"),
         loss_se=column("loss_se"),
         lr=column("lr"),
-        batch_tokens=batch,
+        batch_tokens=column("batch_tokens") if "batch_tokens" in numbers else sequences,
         group=tuple(
             str(p) if isinstance(p, str) and p else name
             for p, name in zip(parent, names, strict=True)

@@ -250,7 +250,6 @@ def fit_loss(  # noqa: PLR0913 - the public call: every choice has a name and a 
     best = choose([f.status for f in fits], errors)
     shares = stacking_weights(errors, observations)
     chosen = fits[best]
-    span = _range(observations)
     how = "least squares" if loss == "ls" else f"huber, delta {chosen.delta:.3g}"
     fit = LossFit(
         law=chosen.law.name,
@@ -259,7 +258,7 @@ def fit_loss(  # noqa: PLR0913 - the public call: every choice has a name and a 
         names=chosen.law.names,
         sigma=chosen.sigma,
         status=chosen.status,
-        range=span,
+        range=_range(observations),
         method=f"{how}; {chosen.draws.method}",
         members=tuple(
             Member(f.law.name, share, f.params, f.theta, error)
