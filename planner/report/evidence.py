@@ -55,6 +55,14 @@ GLOSSARY = (
         "runs larger than the ladder's, whose losses were written down before they were trained.",
     ),
     (
+        "cell:",
+        "runs that differ in nothing but the learning rate; its basin gives a best rate.",
+    ),
+    (
+        "anchor:",
+        "the size and number of tokens with most cells, where learning rate and batch were swept.",
+    ),
+    (
         "fork:",
         "a run that starts from another's state (its trunk) and only decays the learning rate; the "
         "law counts the compute of its whole path, the budget only its own branch.",
@@ -115,7 +123,7 @@ def cost(study: ReportInput) -> Section:
 def provenance(study: ReportInput) -> Section:
     """Return where every number comes from: versions, hashes, recipe, run keys."""
     plan = study.plan
-    facts = _flat({"objective": plan.objective, **plan.provenance, "recipe": study.recipe})
+    facts = _flat({"objective": plan.objective, "recipe": study.recipe, **plan.provenance})
     blocks: list[Block] = [Table(("Fact", "Value"), tuple(facts))]
     rests: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for decision in plan.decisions:

@@ -43,29 +43,30 @@ def first_page(study: ReportInput) -> tuple[Section, ...]:
 
 def outcome(study: ReportInput) -> str:
     """Say in one sentence how the written prediction of the held-out rung fared."""
-    prediction, judgement = study.prediction, study.judgement
-    if prediction is None:
+    judged, prediction = study.plan.held_out, study.prediction
+    rung = (
+        f"the held-out rung at {text.flops(prediction.flops)}"
+        if prediction
+        else "the held-out rung"
+    )
+    if judged is None and prediction is None:
         return "No held-out rung was run: the law was never tested on runs larger than its own."
-    rung = f"at {text.flops(prediction.flops)}"
-    if judgement is None:
-        return f"The losses of the held-out rung {rung} were predicted; it has not been trained."
-    errors = ", ".join(f"{error:+.2f} %" for error in judgement.error_percent)
-    where = "inside" if judgement.inside90 else "outside"
-    steps = judgement.winner_steps_off
+    if judged is None:
+        return f"The losses of {rung} were predicted; it has not been trained."
+    errors = ", ".join(f"{error:+.2f} %" for error in judged["error_percent"])
+    where = "inside" if judged["inside90"] else "outside"
+    steps = judged["winner_steps_off"]
     winner = (
-        "the predicted size won"
-        if steps == 0
-        else f"the winner is {text.plural(steps, 'size')} off"
+        f"the winner is {text.plural(steps, 'size')} off" if steps else "the predicted size won"
     )
     widened = (
-        f" Every interval in this report was widened by {text.times(judgement.widen)} for it."
-        if judgement.widen > 1
+        f" Every interval in this report was widened by {text.times(judged['widen'])} for it."
+        if judged["widen"] > 1
         else ""
     )
     return (
-        f"Predicted before it was trained, the held-out rung {rung} came out {where} the 90 % "
-        f"interval (predicted minus measured, by size: {errors} of the loss), and {winner}."
-        f"{widened}"
+        f"Predicted before it was trained, {rung} came out {where} the 90 % interval (predicted "
+        f"minus measured, by size: {errors} of the loss), and {winner}.{widened}"
     )
 
 
@@ -127,18 +128,18 @@ def _flat(plan: Plan) -> tuple[Block, ...]:
     if not plan.alternatives:
         return (Paragraph(flat),)
     priced = any(one.usd is not None for one in plan.alternatives)
-    head = ("Alternative", "Parameters", "Tokens", "Compute", "Loss (nats per token)")
+    head = ("Alternative", "Parameters", "Tokens", "FLOPs", "Loss (nats per token)")
     rows = tuple(_alternative(one, priced=priced) for one in plan.alternatives)
     return Paragraph(flat), Table((*head, "Cost", "Why") if priced else (*head, "Why"), rows)
 
 
 def _alternative(one: Alternative, *, priced: bool) -> tuple[str, ...]:
-    cost = () if not priced else ("not known" if one.usd is None else f"${text.count(one.usd)}",)
+    cost = () if not priced else ("not known" if one.usd is None else f"${text.number(one.usd)}",)
     return (
         one.name,
         text.count(one.params),
         text.count(one.tokens),
-        text.flops(one.flops),
+        text.power_of_ten(one.flops),
         text.estimate(one.loss_nats),
         *cost,
         text.sentence(one.why),

@@ -52,7 +52,8 @@ class ReportInput:
         """The runs the law was fitted to; None when the report was made from a bare plan."""
         if self.observations is not None or not self.runs:
             return self.observations
-        ladder = self.in_stage(*LOSS_STAGES)
+        unjudged = "held_out" if self.judgement is None else ""
+        ladder = self.in_stage(*(stage for stage in LOSS_STAGES if stage != unjudged))
         return Observations.from_runs([r for r in ladder if r.trial.schedule.name != "constant"])
 
     def stage(self, run: Run) -> str:

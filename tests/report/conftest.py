@@ -113,6 +113,7 @@ def bare(study: ReportInput) -> ReportInput:
     """The same plan and fit without the study behind them, as a plain table leaves it."""
     return replace(
         study,
+        plan=replace(study.plan, held_out=None),
         hyper=None,
         runs=(),
         stage_of={},

@@ -101,6 +101,20 @@ def test_a_plan_of_a_bare_table_makes_a_report_that_says_what_is_missing(bare, t
     assert "No held-out rung was run" in markdown.read_text()
 
 
+def test_a_bare_plan_still_tells_how_its_prediction_fared(bare, study, tmp_path):
+    markdown, _ = write_report(tmp_path, replace(bare, plan=study.plan))
+    (error, *_) = study.judgement.error_percent
+    assert f"{error:+.2f} %" in markdown.read_text()
+
+
+def test_a_failed_prediction_is_said_on_page_one(bare, study, tmp_path):
+    missed = dict(study.plan.held_out) | {"inside90": False, "winner_steps_off": 1, "widen": 1.7}
+    plan = replace(study.plan, held_out=missed)
+    words = write_report(tmp_path, replace(bare, plan=plan))[0].read_text()
+    assert "came out outside the 90 % interval" in words
+    assert "the winner is 1 size off. Every interval in this report was widened by x1.7" in words
+
+
 def test_a_table_s_rows_draw_the_law_without_a_study(bare, study, tmp_path):
     write_report(tmp_path, replace(bare, observations=study.fitted))
     drawn = {path.stem for path in (tmp_path / "figures").iterdir()}

@@ -12,13 +12,23 @@ from matplotlib.figure import Figure
 from planner.arrays import Floats
 from planner.observations import Observations
 from planner.report import text
-from planner.report.figures.frame import BLUE, GREEN, GREY, ORANGE, RED, axes, human_log, series
+from planner.report.figures.frame import (
+    BLUE,
+    GREEN,
+    GREY,
+    MARKERS,
+    ORANGE,
+    RED,
+    axes,
+    human_log,
+    series,
+)
 from planner.report.figures.surface import Surface
 from planner.report.study import ReportInput
 
 Rows: TypeAlias = npt.NDArray[np.intp]
 LEVEL_WIDTH = 1.3
-"""Runs whose compute agrees within this ratio are drawn on one curve of equal compute."""
+"""Runs whose compute lies within this ratio are drawn on one curve of equal compute."""
 LEVELS = 4
 NO_RUNS = "The runs the law was fitted to are not part of what this report was made from."
 
@@ -75,7 +85,7 @@ def over_size(study: ReportInput) -> Figure | str:
     panel.axvspan(
         *study.plan.flat_region_params, color=GREEN, alpha=0.15, lw=0, label="flat region"
     )
-    _target(panel, study, float(study.plan.size[study.plan.n_convention]))
+    _target(panel, study, study.plan.decision("params").estimate.value)
     panel.set(xlabel=f"parameters ({study.fit.n_convention})")
     panel.set_ylabel("validation loss (nats per token)")
     human_log(panel.xaxis)
@@ -99,7 +109,8 @@ def residuals(study: ReportInput) -> Figure | str:
         panel.set(xlabel=name)
         human_log(panel.xaxis)
     panels[0].set_ylabel("residual (% of the loss)")
-    figure.legend(loc="outside upper center", ncols=5, title="parameters")
+    title = "parameters" if len(set(seen.params)) <= len(MARKERS) else None
+    figure.legend(loc="outside upper center", ncols=5, title=title)
     return figure
 
 
@@ -135,7 +146,12 @@ def held_out(study: ReportInput) -> Figure | str:
 
 
 def _points(panel: Axes, seen: Observations, x: Floats, y: Floats, *, legend: bool = True) -> None:
-    """Draw one point per run, a colour and marker per size."""
+    """Draw one point per run, a colour and marker per size, or shades where sizes are many."""
+    if len(set(seen.params)) > len(MARKERS):
+        label = "runs, lighter: larger" if legend else None
+        shades = panel.scatter(x, y, c=np.log(seen.params), cmap="cividis", s=14, label=label)
+        shades.set_zorder(3)
+        return
     for size, colour, marker in series(list(seen.params)):
         rows = seen.params == size
         label = text.count(size) if legend else None
@@ -161,8 +177,13 @@ def _isoflop(panel: Axes, surface: Surface, flops: float, colour: str) -> float:
 
 
 def _levels(seen: Observations) -> list[tuple[float, Rows]]:
-    """Group runs of nearly equal compute; keep the highest levels with two sizes or more."""
-    order = np.argsort(seen.flops)
-    cuts = np.flatnonzero(np.diff(np.log(seen.flops[order])) > np.log(LEVEL_WIDTH)) + 1
-    groups = [rows for rows in np.split(order, cuts) if len(set(seen.params[rows])) > 1]
-    return [(float(np.exp(np.log(seen.flops[g]).mean())), g) for g in groups[-LEVELS:]]
+    """Group runs of nearly equal compute; keep a few groups of two sizes or more, spread evenly."""
+    groups: list[list[int]] = []
+    for row in np.argsort(seen.flops).tolist():
+        if groups and seen.flops[row] <= LEVEL_WIDTH * seen.flops[groups[-1][0]]:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    wide = [np.array(g) for g in groups if len(set(seen.params[g])) > 1]
+    kept = sorted({round(i) for i in np.linspace(0, len(wide) - 1, LEVELS)}) if wide else []
+    return [(float(np.exp(np.log(seen.flops[wide[i]]).mean())), wide[i]) for i in kept]

@@ -34,7 +34,7 @@ class Surface:
     @classmethod
     def of(cls, fit: LossFit, plan: Plan, seen: Observations | None) -> Self:
         """Read FLOPs per token off the runs and the plan."""
-        target = float(plan.size[plan.n_convention])
+        target = plan.decision("params").estimate.value
         ratios = {target: plan.flops / (plan.decision("tokens").estimate.value * target)}
         if seen is not None:
             ratios |= dict(zip(seen.params, seen.flops / (seen.tokens * seen.params), strict=True))
