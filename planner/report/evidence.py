@@ -159,7 +159,7 @@ def _fitted(study: ReportInput) -> str:
 
 def _seeds(seeds: list[Run]) -> str:
     losses = ", ".join(f"{run.loss:.4f}" for run in seeds)
-    return f"{text.plural(len(seeds), 'run')} that differ in the seed alone ended at {losses} nats."
+    return f"Runs that repeat a trial with another seed ended at {losses} nats per token."
 
 
 def _failures(study: ReportInput) -> tuple[Block, ...]:

@@ -23,6 +23,8 @@ MEANING: Mapping[str, str] = {
 }
 MISSES = (0.25, 0.5, 2.0, 4.0)
 """Factors by which the table of costs is off the best learning rate or batch."""
+FAR = 10.0
+"""Computes further apart than this are not read off the slope at the planned run."""
 
 
 def loss_law(study: ReportInput, pictures: Mapping[str, Picture]) -> Section:
@@ -122,9 +124,16 @@ def _wrong(study: ReportInput, hyper: HyperFit) -> Table:
         for factor in MISSES:
             nats = regret(float(np.log(factor)))
             off = f"{factor:g} x the best"
-            rows.append((what, off, f"{nats:.4f}", text.percent(float(np.expm1(nats / slope)))))
-    head = ("What", "Setting", "Loss given up (nats)", "Compute that would make up for it")
+            rows.append((what, off, f"{nats:.4f}", _made_up(float(np.exp(nats / slope)))))
+    head = ("What", "Setting", "Loss given up (nats)", "More compute that would make up for it")
     return Table(head, tuple(rows))
+
+
+def _made_up(factor: float) -> str:
+    """Write a ratio of computes; far off, the slope it was taken from no longer holds."""
+    if factor > FAR:
+        return f"more than {text.times(FAR)}"
+    return text.percent(factor - 1) if factor < 2 else text.times(factor)
 
 
 def _slope(study: ReportInput) -> float:

@@ -54,6 +54,8 @@ def power_of_ten(value: float) -> str:
 
 def percent(share: float) -> str:
     """Write a share as per cent, with a digit after the point below 10 %."""
+    if 0 < share < 0.0005:
+        return "under 0.1 %"
     return f"{100 * share:.{1 if abs(share) < 0.1 else 0}f} %"
 
 

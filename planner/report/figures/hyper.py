@@ -20,7 +20,7 @@ from planner.report.study import ReportInput
 from planner.run import Run
 from planner.shape import Size
 
-NO_HYPER = "No learning rates were swept: the recommendation rests on published laws alone."
+NO_HYPER = "What this report was made from holds no sweep of learning rates."
 POINTS = 25
 APART = 0.05
 """Shift in ln N between cells of one size and different batches, so that their bars stand apart."""

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from planner.report.figures import FIGURES
+from planner.report.fits import hyperparameters, loss_law, prediction
+
+PICTURES = dict.fromkeys(FIGURES)
+
+
+def _table(section):
+    return next(block for block in section.blocks if block.kind == "table")
+
+
+def test_the_law_shows_every_parameter_with_an_interval(study):
+    rows = {row[0]: row[1] for row in _table(loss_law(study, PICTURES)).rows}
+    assert set(rows) == {"E", "A", "B", "alpha", "beta"}
+    assert all("[" in value for value in rows.values())
+
+
+def test_a_wider_miss_costs_more_and_absurd_ratios_are_not_written(study):
+    curvy = replace(study.hyper.k_high, value=5.0, high=9.0)
+    rows = _table(
+        hyperparameters(replace(study, hyper=replace(study.hyper, k_high=curvy)), PICTURES)
+    )
+    costs = {(what, off): (float(nats), more) for what, off, nats, more in rows.rows}
+    assert costs["Learning rate", "4 x the best"][0] > costs["Learning rate", "2 x the best"][0]
+    assert costs["Learning rate", "4 x the best"][1] == "more than x10"
+
+
+def test_the_prediction_stands_beside_what_was_measured(study):
+    table = _table(prediction(study, PICTURES))
+    measured = {f"{run.loss:.4f}" for run in study.in_stage("held_out")}
+    assert {row[table.head.index("Measured")] for row in table.rows} == measured
+
+
+def test_a_rung_that_has_not_run_is_shown_as_predicted_only(study):
+    waiting = replace(study, runs=(), judgement=None, plan=replace(study.plan, held_out=None))
+    section = prediction(waiting, PICTURES)
+    assert all("not measured" in row for row in _table(section).rows)
+    assert any("has not been trained" in getattr(block, "text", "") for block in section.blocks)
