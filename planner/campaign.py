@@ -40,13 +40,8 @@ def run_campaign(space: SearchSpace, folder: Path, *, report: bool) -> None:
         _write_setup(folder, setup)
         if ledger.repaired:
             _say(ledger.repaired)
-        try:
-            with ExitStack() as stack:
-                watch = _watch(stack, setup)
-                run_sweep(setup, ledger, _executor(space), watch)
-        except KeyboardInterrupt:
-            _say(f"stopped; what has ended is in {folder}: run the same command again to go on")
-            raise
+        with ExitStack() as stack:
+            run_sweep(setup, ledger, _executor(space), _watch(stack, setup))
     write_conclusion(folder, report=report)
 
 

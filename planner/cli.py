@@ -30,22 +30,10 @@ Folder = Annotated[Path | None, typer.Option("--out", help="Folder to write to."
 def main() -> None:
     """Run the command line; a PlannerError becomes its sentence and its exit code."""
     try:
-        app(standalone_mode=False)
+        app()
     except PlannerError as error:
         print(f"planner: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        print("planner: interrupted; what has ended is saved", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
-    except Exception as error:
-        import click
-
-        if isinstance(error, click.ClickException):
-            error.show()
-            sys.exit(2)
-        raise
 
 
 @app.command()
@@ -90,7 +78,15 @@ def sweep(
     if dry_run:
         print_prices(chosen)
         return
-    run_campaign(chosen, out or Path("results") / chosen.study, report=not no_report)
+    folder = out or Path("results") / chosen.study
+    try:
+        run_campaign(chosen, folder, report=not no_report)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"planner: stopped; all that has ended is in {folder}: the same command goes on",
+            err=True,
+        )
+        raise typer.Exit(130) from None
 
 
 @app.command()

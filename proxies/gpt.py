@@ -20,7 +20,9 @@ from planner.proxies._data import Batches, Corpus, prepare, windows
 from planner.proxies._loop import Training
 from planner.proxies._model import Gpt
 from planner.proxies._optim import ADAM_EPS
+from planner.proxies._pools import BLOCK
 from planner.proxies._schedule import cooldown_start
+from planner.proxies._tokens import make_encoder
 from planner.proxy import Context, Outcome
 from planner.run import Status, Trial
 from planner.shape import ModelShape, ShapeFamily, Size
@@ -83,12 +85,19 @@ class GptProxy:
         """The tokens, prepared when first asked for. Raises DataError."""
         return prepare(self.data, context=self.context)
 
+    @cached_property
+    def vocab(self) -> int:
+        """The vocabulary, from the tokenizer alone where text is read; sizes need nothing more."""
+        if "tokens" in self.data:
+            return int(self.data.get("vocab") or self.corpus.vocab)
+        return make_encoder(str(self.data.get("tokenizer", "bytes"))).vocab
+
     def model_shape(self, shape: Mapping[str, Any]) -> ModelShape:
         """Return the full shape of ``{width, depth}``. Raises SpaceError."""
         if set(shape) != {"width", "depth"}:
             raise SpaceError(f"gpt sizes are a width and a depth, not {dict(shape)}")
         family = ShapeFamily(
-            vocab=self.corpus.vocab,
+            vocab=self.vocab,
             context=self.context,
             head_dim=self.head_dim,
             kv_share=self.kv_share,
@@ -182,7 +191,10 @@ class GptProxy:
 
 @torch.inference_mode()
 def evaluate(model: Gpt, corpus: Corpus, *, bf16: bool = False) -> tuple[float, float]:
-    """Return the mean loss on the evaluation set and its standard error over windows."""
+    """Return the mean loss on the evaluation set and its standard error.
+
+    Windows cut from one block of the set are alike, so the standard error is that of block means.
+    """
     cut, device = windows(corpus.validation, model.shape.context), model.flat.device
     losses = []
     for first in range(0, len(cut), EVALUATION_WINDOWS):
@@ -190,4 +202,6 @@ def evaluate(model: Gpt, corpus: Corpus, *, bf16: bool = False) -> tuple[float, 
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             losses.append(model.losses(part).mean(1))
     means = torch.cat(losses).double()
-    return float(means.mean()), float(means.std(correction=0) / math.sqrt(len(means)))
+    together = max(1, BLOCK // model.shape.context)
+    blocks = torch.stack([part.mean() for part in torch.split(means, together)])
+    return float(means.mean()), float(blocks.std(correction=0) / math.sqrt(len(blocks)))

@@ -124,9 +124,8 @@ def lay_out(space: SearchSpace, proxy: Proxy) -> Layout:
 
 
 def finder_batch(space: SearchSpace) -> int:
-    """Return the batch of the range test: the middle one of the grid."""
-    grid = batches(space)
-    return grid[len(grid) // 2]
+    """Return the batch of the range test: the smallest, a bracket need not cost more."""
+    return batches(space)[0]
 
 
 def batches(space: SearchSpace) -> list[int]:
@@ -164,7 +163,7 @@ def common_horizon(tokens: int) -> int:
 
     Runs that differ in batch then see the same number of tokens, and can be compared.
     """
-    unit = 2 ** max(0, int(math.log2(tokens)) - 6)
+    unit = 1 << max(0, int(math.log2(tokens)) - 6)
     return round(tokens / unit) * unit
 
 

@@ -39,13 +39,11 @@ def propose(state: StudyState) -> Proposal | None:
 
 
 def centre_lr(state: StudyState) -> float:
-    """Return where the grid starts: the middle of the finder's bracket, inside the user's range."""
+    """Return where the grid starts: the middle of the user's range, moved into the bracket."""
     axis = state.space.lr
-    brackets = [
-        math.sqrt(run.metrics["lr_low"] * run.metrics["lr_high"])
-        for run in state.runs_of(STAGE)
-        if run.done and "lr_low" in run.metrics
-    ]
-    if not brackets:
-        return math.sqrt(axis.low * axis.high)
-    return float(np.clip(np.median(brackets), axis.low, axis.high))
+    middle = math.sqrt(axis.low * axis.high)
+    found = [run.metrics for run in state.runs_of(STAGE) if run.done and "lr_low" in run.metrics]
+    if not found:
+        return middle
+    low, high = (np.median([metrics[end] for metrics in found]) for end in ("lr_low", "lr_high"))
+    return float(np.clip(middle, low, high))
