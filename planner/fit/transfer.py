@@ -122,6 +122,18 @@ class HyperFit:
         """Return what a batch exp(log_batch_error) times the best one costs, in nats."""
         return self.k_batch.value * log_batch_error**2
 
+    def regret_draws(
+        self, size: Size, tokens: float, batch_tokens: float, lr: float, *, draws: int = DRAWS
+    ) -> Floats:
+        """Return draws (draws,) of what training at this lr and batch costs, nats, never below 0.
+
+        A plan's loss holds them: a learning rate that is hardly known makes a loss hardly known.
+        """
+        off_lr = np.log(lr / self.lr_draws(size, tokens, batch_tokens, draws=draws))
+        off_batch = np.log(batch_tokens / self.batch_draws(size, tokens, draws=draws))
+        k = np.where(off_lr < 0, self.k_low.value, self.k_high.value)
+        return np.asarray(k * off_lr**2 + self.k_batch.value * off_batch**2, dtype=np.float64)
+
     def _params(self, size: Size) -> float:
         return float(getattr(size, self.n_convention))
 

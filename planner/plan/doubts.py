@@ -141,7 +141,7 @@ def _width(chosen: Allocation) -> Iterator[Finding]:
 
 
 def lr_finding(lr: Estimate, curvature: float) -> tuple[Finding, ...]:
-    """Say so where the learning rate is so uncertain that the loss interval leaves out too much.
+    """Say so where the learning rate is so uncertain that it costs more than it need.
 
     ``curvature`` is k of the basin in nats; the expected regret of a normal error is k sd^2.
     """
@@ -150,7 +150,7 @@ def lr_finding(lr: Estimate, curvature: float) -> tuple[Finding, ...]:
         return ()
     what = (
         f"The learning rate is known to a factor of {np.exp(sd):.2g} (one sd); misplacing it by "
-        f"that costs about {curvature * sd**2:.2g} nats, which the predicted loss does not hold."
+        f"that costs about {curvature * sd**2:.2g} nats (the predicted loss holds that)."
     )
     remedy = "three learning rates at a larger size and horizon, or at the start of the run itself"
     return (Finding("lr-uncertain", Severity.WARNING, what, remedy),)

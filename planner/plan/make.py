@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from planner.decide.allocate import Allocation, allocate, evaluate
 from planner.decide.decision import Decision
 from planner.decide.hyper import hyper_decisions
@@ -38,7 +40,9 @@ NOT_CHECKED = (
 """What no plan of this version looks at."""
 
 
-LOSS_REASON = "One run as the law predicts it, at a well placed learning rate and batch."
+LOSS_REASON = "One run as the law predicts it"
+PLACED = "; what a misplaced learning rate or batch may cost is in the interval."
+UNPLACED = ", at a well placed learning rate and batch, which the evidence does not tell."
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def make_plan(evidence: Evidence, objective: Objective, *, family: Family | None
         least = min_batch_tokens(buildable)
         hypers = hyper_decisions(evidence.hyper, chosen.size, chosen.tokens, min_batch_tokens=least)
         chosen = _whole_steps(chosen, int(hypers[0].estimate.value))
+        chosen = replace(chosen, loss=_loss_as_placed(fit, evidence.hyper, chosen, hypers))
     lr = next((d.estimate for d in hypers if d.name == "lr"), None)
     curvature = evidence.hyper.k_high.value if evidence.hyper else 0.0
     doubts = plan_findings(fit, objective, chosen, family, evidence.facts)
@@ -89,7 +94,7 @@ def make_plan(evidence: Evidence, objective: Objective, *, family: Family | None
         size=asdict(chosen.size),
         n_convention=fit.n_convention,
         flops=chosen.flops,
-        decisions=(*_size_decisions(objective, chosen), *hypers),
+        decisions=(*_size_decisions(objective, chosen, placed=bool(hypers)), *hypers),
         flat_region_params=chosen.flat,
         extrapolation=reach,
         alternatives=alternatives(fit, objective, chosen, buildable),
@@ -122,7 +127,23 @@ def _whole_steps(chosen: Allocation, batch_tokens: int) -> Allocation:
     )
 
 
-def _size_decisions(objective: Objective, chosen: Allocation) -> tuple[Decision, ...]:
+def _loss_as_placed(
+    fit: LossFit, hyper: HyperFit, chosen: Allocation, hypers: tuple[Decision, ...]
+) -> Estimate:
+    """Return the loss of one run at the recommended lr and batch, their regret included."""
+    value = {decision.name: decision.estimate.value for decision in hypers}
+    at = np.array([chosen.params]), np.array([chosen.tokens])
+    law = fit.loss_draws(*at, np.array([chosen.flops]), run_noise=True)[:, 0]
+    regret = hyper.regret_draws(
+        chosen.size, chosen.tokens, value["batch_tokens"], value["lr"], draws=len(law)
+    )
+    method = f"{chosen.loss.method}; regret of lr and batch included"
+    return Estimate.from_draws(law + regret, method=method)
+
+
+def _size_decisions(
+    objective: Objective, chosen: Allocation, *, placed: bool
+) -> tuple[Decision, ...]:
     low, high = (format_count(n, 2) for n in chosen.flat)
     flat = f"{low} to {high} reach the same loss with at most 5 % more compute"
     why = f"The buildable size with the lowest predicted loss for {format_flops(chosen.flops)}"
@@ -141,7 +162,12 @@ def _size_decisions(objective: Objective, chosen: Allocation) -> tuple[Decision,
             label=_shape_label(chosen.shape),
         ),
         Decision("tokens", chosen.tokens_estimate, "tokens", f"What the compute pays for: {ratio}"),
-        Decision("loss", chosen.loss, "nats per token", LOSS_REASON),
+        Decision(
+            "loss",
+            chosen.loss,
+            "nats per token",
+            LOSS_REASON + (PLACED if placed else UNPLACED),
+        ),
     )
 
 

@@ -24,7 +24,7 @@ OBJECTIVE = 1.0182740178006e-3
 def main() -> None:
     """Print the figures, or why there are none."""
     if not DATA.is_file():
-        print(f"skipped: {DATA} is not there")  # noqa: T201
+        print(f"skipped: {DATA} is not there")
         return
     runs = read_runs(DATA, ["Model Size=params", "Training FLOP=flops"]).observations
     runs = runs.take(np.sort(np.argsort(runs.loss, kind="stable")[:-5]))
@@ -49,7 +49,7 @@ def main() -> None:
         f"N_opt(5.76e23) 90 % statistical {low:.1f}-{high:.1f} B (reference 55-105 B)",
         f"CPU: one solve {1e3 * solved:.0f} ms, both laws with draws {1e3 * fitted:.0f} ms",
     ]
-    print("\n".join(lines))  # noqa: T201
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ if __name__ == "__main__":
     count, first = (int(a) for a in (sys.argv[1:] + ["300", "0"][len(sys.argv) - 1 :])[:2])
     for name, rows in coverage(count, first).items():
         hit, width, error = rows[:, 0].mean(), np.median(rows[:, 1]), rows[:, 2]
-        print(  # noqa: T201
+        print(
             f"{name:24s} {len(rows):5d} cases  coverage {hit:.3f}  median width {width:.2f}  "
             f"rms error {np.sqrt((error**2).mean()):.2f}  median error {np.median(error):+.2f}"
         )

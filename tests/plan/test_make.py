@@ -69,7 +69,8 @@ def test_what_is_planned_is_what_is_priced():
 def test_the_headline_says_what_it_takes_to_sign():
     plan = _plan({"gpus": 64, "gpu": "h100", "days": 14})
     assert plan.headline.startswith("GO WITH WARNINGS: train 15.8B (L43 d5504) on 322B tokens")
-    for part in ("predicted loss 2.0", "days on 64 x H100", "$", "90 % intervals", "Because:"):
+    loss = plan.decision("loss").estimate
+    for part in (f"predicted loss {loss.value:.1f}", "days on 64 x H100", "$", "90 % intervals", "Because:"):
         assert part in plan.headline
 
 
