@@ -26,10 +26,14 @@ from planner.report.page import write_report
 from planner.report.study import ReportInput, StageSummary
 from planner.study import Conclusion, Study, conclude, facts_of, provenance_of, read_study
 from planner.study import write_json as _write
-from planner.units import format_interval, parse_count
+from planner.units import format_count, format_interval, parse_count
 
 DEFAULT_REACH = 100.0
 """Without a target the plan is for this many times the largest proxy (contracts.md section 3)."""
+
+
+COUNTED = 1e3
+"""From here on a number is shown as a count: 25M rather than 25,000,000."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,8 @@ def plan_text(plan: Plan) -> str:
     lines = [plan.headline, ""]
     for decision in plan.decisions:
         e: Estimate = decision.estimate
-        shown = decision.label or format_interval(e.value, e.low, e.high)
+        write = format_count if e.value >= COUNTED else None
+        shown = decision.label or format_interval(e.value, e.low, e.high, write)
         lines.append(f"  {decision.name:15s} {shown} {decision.unit}")
     return "\n".join([*lines, *_finding_lines(plan.findings)])
 

@@ -57,12 +57,13 @@ class Monitor:
         broken = [step for step, loss in enumerate(losses, 1) if not math.isfinite(loss)]
         if broken:
             return broken[0]
-        self.lowest = min(self.lowest, sum(losses) / len(losses))
+        # Judged by what came before: a fast first descent is no rise seen from its end.
         limit = self.lowest + max((self.first - self.lowest) / 2, 1.0)
         for step, loss in enumerate(losses, 1):
             self.above = self.above + 1 if loss > limit else 0
             if self.above >= PATIENCE:
                 return step
+        self.lowest = min(self.lowest, sum(losses) / len(losses))
         return 0
 
 

@@ -7,6 +7,9 @@ The held-out rung enters only after it has been judged, and it has been judged o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from planner.fit.held_out import Judgement, Prediction, judge
 from planner.fit.loss_fit import LossFit, fit_loss
@@ -28,9 +31,15 @@ def fit_hyper_of(runs: RunsByStage) -> HyperFit:
 def fit_loss_of(runs: RunsByStage, judgement: Judgement | None = None) -> LossFit:
     """Fit the loss law to the decayed ladder; a failed held-out rung widens every interval.
 
+    A ladder of one seed has residuals smaller than the noise of a run, because its runs share
+    their data's order; where seeds were repeated, a single run is predicted with what they show.
     Raises EvidenceError when the ladder holds too little for a law.
     """
-    fit = fit_loss(Observations.from_runs(loss_runs(runs)))
+    observations = Observations.from_runs(loss_runs(runs))
+    fit, hyper = fit_loss(observations), fit_hyper_of(runs)
+    if hyper.seed_noise is not None:
+        seeds = hyper.sigma_seed / float(np.median(observations.loss))
+        fit = replace(fit, sigma=max(fit.sigma, seeds))
     return fit if judgement is None else fit.widened(judgement.widen)
 
 

@@ -167,6 +167,7 @@ def _by_rule(run: _Planned) -> tuple[Decision, ...]:
             Estimate.exactly(chosen.beta2, "rule"),
             "",
             "A half-life of 10M tokens, at most 5 % of the run, at any batch; never below .9.",
+            label=f"{chosen.beta2:.5f}",
         ),
         Decision(
             "clip",

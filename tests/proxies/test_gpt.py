@@ -155,6 +155,11 @@ def test_the_monitor_forgives_a_spike_and_not_a_plateau():
     assert Monitor().see([5.0, math.nan]) == 2
 
 
+def test_a_fast_first_descent_is_no_divergence():
+    descent = [5.5] * 25 + [4.0] * 50 + [3.0] * 100
+    assert Monitor().see(descent) == 0
+
+
 def test_the_recipe_names_everything_a_loss_depends_on(data, proxy):
     recipe = proxy.recipe()
     assert recipe["train_hash"] != recipe["validation_hash"]
