@@ -173,7 +173,11 @@ class Budget(_Part):
 
 
 class Target(_Part):
-    """What the report plans for: FLOPs, or devices for a time, or money for a device."""
+    """What the report plans for: FLOPs, or devices for a time, or money for a device.
+
+    What it says of its tokenizer, vocab, context, data or parametrization is held against the
+    proxies' own; a difference becomes a finding.
+    """
 
     flops: Count | None = None
     gpus: Annotated[int, Field(gt=0)] | None = None
@@ -183,9 +187,16 @@ class Target(_Part):
     usd: Annotated[float, Field(gt=0), _read(parse_money)] | None = None
     price: Annotated[float, Field(gt=0), _read(parse_money)] | None = None
 
+    tokenizer: str | None = None
+    vocab: Annotated[int, Field(gt=0)] | None = None
+    context: Annotated[int, Field(gt=0)] | None = None
+    data: str | None = None
+    parametrization: str | None = None
+
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        given = self.model_fields_set
+        facts = {"tokenizer", "vocab", "context", "data", "parametrization"}
+        given = self.model_fields_set - facts
         kinds: tuple[tuple[set[str], set[str]], ...] = (
             ({"flops"}, set()),
             ({"gpus", "gpu", "days"}, {"mfu", "price"}),
