@@ -87,13 +87,13 @@ def world(rng: np.random.Generator, *, bent: bool) -> dict:
         "lr": {
             "optimum": 0.016 * math.exp(0.4 * rng.standard_normal()),
             "p": -0.35 + 0.4 * rng.standard_normal(),
-            "q": 0.25 + 0.2 * rng.standard_normal(),
-            "g": 0.7 + 0.2 * rng.standard_normal(),
+            "q": 0.25 + 0.3 * rng.standard_normal(),
+            "g": 0.7 + 0.3 * rng.standard_normal(),
             "batch_scale": 128.0 * math.exp(0.5 * rng.standard_normal()),
         },
         "batch": {
             "optimum": 400.0 * math.exp(0.4 * rng.standard_normal()),
-            "r": 0.5 + 0.1 * rng.standard_normal(),
+            "r": 0.5 + 0.15 * rng.standard_normal(),
         },
         "curvature": {
             "low": 0.03 * math.exp(0.3 * rng.standard_normal()),
