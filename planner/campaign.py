@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,6 @@ from rich.table import Table
 from planner.errors import LedgerError
 from planner.ledger import Ledger
 from planner.offline import write_conclusion
-from planner.run import Status
 from planner.space import SearchSpace, dump_space, load_space
 from planner.study import describe_environment, read_study, write_json
 from planner.sweep.events import Executor
@@ -54,36 +54,28 @@ def print_prices(space: SearchSpace) -> None:
 def print_status(folder: Path, *, audit: bool, as_json: bool) -> None:
     """Print where a study stands; with ``audit`` recompute every stored decision."""
     study = read_study(folder)
-    ledger = study.ledger
-    runs = list(ledger.runs.values())
-    counts = {status.value: sum(run.status is status for run in runs) for status in Status}
-    facts = {
-        "study": study.space.study,
-        "rounds": len(ledger.rounds),
-        "trials": counts,
-        "spent_flops": ledger.spent_flops,
-        "budget_flops": study.space.budget.flops,
-        "trial_seconds": sum(run.seconds for run in runs),
-        "plan": (folder / "plan.json").is_file(),
-    }
+    ledger, budget = study.ledger, study.space.budget.flops
+    counts = Counter(run.status.value for run in ledger.runs.values())
     audited = _audit(study.space, ledger) if audit else []
-    if audit:
-        facts["audit"] = audited
     if as_json:
-        print(json.dumps(facts))  # noqa: T201
+        facts = {
+            "schema_version": 1,
+            "study": study.space.study,
+            "rounds": len(ledger.rounds),
+            "trials": dict(counts),
+            "spent_flops": ledger.spent_flops,
+            "budget_flops": budget,
+            "trial_seconds": sum(run.seconds for run in ledger.runs.values()),
+            "plan": (folder / "plan.json").is_file(),
+        }
+        print(json.dumps(facts | ({"audit": audited} if audit else {})))  # noqa: T201
         return
-    table = Table("round", "stage", "trials", "ended", "best loss", "why", title=str(folder))
-    for entry in ledger.rounds:
-        ended = [ledger.runs[key] for key in ledger.stage_keys(entry.stage) if key in ledger.runs]
-        losses = [run.loss for run in ended if run.done]
-        best = f"{min(losses):.4f}" if losses else "-"
-        cells = (entry.number, entry.stage, len(entry.trials), len(ended), best, entry.why)
-        table.add_row(*map(str, cells))
     console = Console()
-    console.print(table)
-    spent, budget = format_count(ledger.spent_flops), format_count(study.space.budget.flops)
-    shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    console.print(f"{spent} of {budget} FLOPs spent; {shown or 'nothing has ended'}")
+    console.print(_status_table(folder, ledger))
+    shown = ", ".join(f"{count} {name}" for name, count in counts.items())
+    console.print(
+        f"{ledger.spent_flops:.3g} of {budget:.3g} FLOPs spent; {shown or 'nothing has ended'}"
+    )
     for sentence in audited:
         console.print(f"audit: {sentence}")
 
@@ -102,10 +94,22 @@ def print_next(folder: Path, *, as_json: bool) -> None:
         print(f"no further round; the study waits for {waits}")  # noqa: T201
         return
     costs = [setup.proxy.size(t.shape).flops(t.new_tokens) for t in step.trials]
-    total = format_count(sum(costs))
+    total = f"{sum(costs):.3g}"
     print(f"round {step.number} {step.stage}: {step.why} ({total} FLOPs)")  # noqa: T201
     for trial, cost in zip(step.trials, costs, strict=True):
-        print(f"  {describe(trial)}: {format_count(cost)} FLOPs")  # noqa: T201
+        print(f"  {describe(trial)}: {cost:.3g} FLOPs")  # noqa: T201
+
+
+def _status_table(folder: Path, ledger: Ledger) -> Table:
+    """Return one row per round: what it asked, how far it is, the best decayed loss."""
+    table = Table("round", "stage", "trials", "ended", "best loss", "why", title=str(folder))
+    for entry in ledger.rounds:
+        ended = [run for run in ledger.runs.values() if run.trial in entry.trials]
+        losses = [run.loss for run in ended if run.done and run.trial.schedule.name == "wsd"]
+        best = f"{min(losses):.4f}" if losses else "-"
+        cells = (entry.number, entry.stage, len(entry.trials), len(ended), best, entry.why)
+        table.add_row(*map(str, cells))
+    return table
 
 
 def _audit(space: SearchSpace, ledger: Ledger) -> list[str]:
@@ -167,7 +171,7 @@ def _price_table(space: SearchSpace, layout: Layout) -> Table:
         "trials",
         "FLOPs",
         "at worst",
-        title=f"{space.study}: {format_count(space.budget.flops)} FLOPs budget",
+        title=f"{space.study}: budget {space.budget.flops:.3g} FLOPs",
         caption=(
             f"ladder up to C_max = {layout.c_max:.3g} FLOPs, {len(layout.ladder)} cells; "
             f"held-out rung at {layout.held_out_flops:.3g} FLOPs; "

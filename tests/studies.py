@@ -21,6 +21,13 @@ executor: {name: inline, workers: 1}
 """
 
 
+class Silence:
+    """A watch that says nothing."""
+
+    def __getattr__(self, name):
+        return lambda *_: None
+
+
 def space_file(folder: Path, text: str = TEXT) -> Path:
     """Write the small study's YAML into a folder."""
     path = folder / "small.yaml"

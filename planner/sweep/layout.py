@@ -102,10 +102,16 @@ class Layout:
 
 def lay_out(space: SearchSpace, proxy: Proxy) -> Layout:
     """Solve C_max from the budget. Raises BudgetError with what the smallest ladder would take."""
+    if space.stages.weight_decay:
+        raise SpaceError(
+            "stages.weight_decay cannot be swept in this version: write off, and every run follows "
+            "one rule (`planner explain weight_decay`)"
+        )
     cells = _cells(space, proxy)
     limit = (1 - RESERVE) * space.budget.flops
     levels = sorted({cell.flops for cell in cells})
-    layouts = [_layout(space, cells, level) for level in levels if _is_ladder(cells, level)]
+    able = proxy.capabilities
+    layouts = [_layout(space, able, cells, level) for level in levels if _is_ladder(cells, level)]
     if not layouts:
         raise SpaceError(
             f"the search space holds {len(cells)} cells of size x horizon; a ladder needs at least "
@@ -172,7 +178,9 @@ def _is_ladder(cells: Sequence[Cell], level: float) -> bool:
     return len(ladder) >= MIN_CELLS and len(by_size(ladder)) >= MIN_SIZES
 
 
-def _layout(space: SearchSpace, cells: Sequence[Cell], level: float) -> Layout:
+def _layout(
+    space: SearchSpace, able: frozenset[str], cells: Sequence[Cell], level: float
+) -> Layout:
     ladder = tuple(cell for cell in cells if cell.flops <= level)
     sizes = by_size(cells)
     anchor = min(sizes[min(1, len(sizes) - 1)], key=lambda cell: cell.tokens)
@@ -186,7 +194,7 @@ def _layout(space: SearchSpace, cells: Sequence[Cell], level: float) -> Layout:
         confirm=confirm,
         ladder=ladder,
         held_out_flops=held_out_flops,
-        stages=tuple(_prices(space, anchor, confirm, ladder, held_out_flops)),
+        stages=tuple(_prices(space, able, (anchor, confirm), ladder, held_out_flops)),
         tokens_needed=math.ceil(max(longest, held_out_flops / second.flops_per_token)),
     )
 
@@ -210,11 +218,12 @@ def _confirm_cell(ladder: Sequence[Cell], anchor: Cell) -> Cell | None:
 
 def _prices(
     space: SearchSpace,
-    anchor: Cell,
-    confirm: Cell | None,
+    able: frozenset[str],
+    grids: tuple[Cell, Cell | None],
     ladder: Sequence[Cell],
     held_out_flops: float,
 ) -> list[StagePrice]:
+    anchor, confirm = grids
     on, one = space.stages, anchor.flops
     batch_count = len(batches(space))
     found: list[StagePrice] = []
@@ -222,7 +231,7 @@ def _prices(
     def add(name: str, trials: int, each: float, extra: int = 0) -> None:
         found.append(StagePrice(name, trials, trials * each, (trials + extra) * each))
 
-    if on.finder:
+    if on.finder and "finder" in able:
         tokens = FINDER_STEPS * finder_batch(space)
         add("finder", FINDER_SEEDS, anchor.size.flops(tokens))
     if on.lr_batch:
@@ -235,7 +244,7 @@ def _prices(
     if on.warmup:
         add("warmup", 2, one)
     if on.ladder:
-        cost, trials = ladder_cost(ladder, space.horizons.forks)
+        cost, trials = ladder_cost(ladder, space.horizons.forks and "fork" in able)
         found.append(StagePrice("ladder", trials, cost, cost))
     if on.held_out:
         add("held_out", on.held_out.sizes, held_out_flops)

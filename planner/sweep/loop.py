@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from planner.errors import BudgetError, TooManyFailuresError
+from planner.errors import TooManyFailuresError
 from planner.fit.held_out import Prediction
 from planner.ledger import Ledger
 from planner.proxy import Proxy, ProxySpec, load_proxy
@@ -21,6 +21,7 @@ from planner.run import Round, Run, Status, Trial
 from planner.space import SearchSpace
 from planner.sweep.events import Died, Ended, Event, Executor, Job, Progress
 from planner.sweep.layout import Layout, lay_out
+from planner.sweep.limits import Limits
 from planner.sweep.policy import POLICY_VERSION, next_round, wants_prediction
 from planner.sweep.stages import held_out
 from planner.sweep.state import StudyState
@@ -77,6 +78,7 @@ def run_sweep(
     than half of a round failed; what has ended is safe in the ledger in every case.
     """
     executor: Executor | None = None
+    limits = Limits(setup.space)
     try:
         while True:
             state = state_of(setup, ledger)
@@ -89,7 +91,7 @@ def run_sweep(
             if step.number > len(state.rounds):
                 ledger.decided(step, POLICY_VERSION)
             executor = executor or make_executor()
-            _RoundRunner(setup, ledger, executor, watch).run(step)
+            _RoundRunner(setup, ledger, executor, watch, limits).run(step)
     finally:
         if executor is not None:
             executor.close()
@@ -106,8 +108,11 @@ def _open_round(state: StudyState) -> Round | None:
 class _RoundRunner:
     """Runs the trials of one round that have not ended yet, longest first."""
 
-    def __init__(self, setup: Setup, ledger: Ledger, executor: Executor, watch: Watch) -> None:
+    def __init__(
+        self, setup: Setup, ledger: Ledger, executor: Executor, watch: Watch, limits: Limits
+    ) -> None:
         self._setup, self._ledger, self._executor, self._watch = setup, ledger, executor, watch
+        self._limits = limits
         self._trials: dict[str, Trial] = {}
         self._running: dict[str, float] = {}
         self._deaths: dict[str, int] = {}
@@ -134,30 +139,13 @@ class _RoundRunner:
     def _submit(self, key: str) -> None:
         trial, size = self._trials[key], self._setup.proxy.size(self._trials[key].shape)
         cost = size.flops(trial.new_tokens)
-        self._guard_budget(cost)
+        self._limits.guard(self._ledger, sum(self._running.values()), cost)
         attempt = self._ledger.attempts(key) + 1
         self._ledger.started(key, attempt, self._setup.space.executor.name, trial, size)
         parent = None if trial.parent is None else str(self._ledger.checkpoint_dir(trial.parent))
         folder = str(self._ledger.checkpoint_dir(key))
         self._running[key] = cost
         self._executor.submit(Job(key, trial, attempt, self._setup.spec, folder, parent))
-
-    def _guard_budget(self, cost: float) -> None:
-        """Refuse a trial that could take the sum over all attempts beyond the budget."""
-        budget = self._setup.space.budget
-        committed = self._ledger.spent_flops + sum(self._running.values())
-        if committed + cost > budget.flops:
-            raise BudgetError(
-                f"{committed:.3g} of {budget.flops:.3g} FLOPs are spent or running, and the next "
-                f"trial takes {cost:.3g}; attempts lost to crashes count too. What has ended is "
-                "kept: raise budget.flops and run the same command again"
-            )
-        hours = sum(run.seconds for run in self._ledger.runs.values()) / 3600
-        if budget.gpu_hours is not None and hours >= budget.gpu_hours:
-            raise BudgetError(
-                f"the trials have used {hours:.2f} device hours of {budget.gpu_hours:g}; "
-                "raise budget.gpu_hours and run the same command again"
-            )
 
     def _handle(self, event: Event) -> list[str]:
         """Take one event; return the keys that must be tried again."""

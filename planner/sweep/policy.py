@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from planner.run import Round
+from planner.run import Round, Run
 from planner.sweep.stages import confirm, finder, held_out, ladder, lr_batch, seeds, warmup
 from planner.sweep.state import StudyState
 
@@ -62,6 +62,7 @@ def audit(state: StudyState) -> list[str]:
     return sentences
 
 
-def _known_at(state: StudyState, index: int) -> dict:  # type: ignore[type-arg]
+def _known_at(state: StudyState, index: int) -> dict[str, Run]:
+    """Return the runs of the rounds before a given one."""
     keys = {state.key(trial) for entry in state.rounds[:index] for trial in entry.trials}
     return {key: run for key, run in state.runs.items() if key in keys}

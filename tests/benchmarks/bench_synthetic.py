@@ -34,16 +34,10 @@ from planner.sweep.inline import InlineExecutor
 from planner.sweep.layout import Layout
 from planner.sweep.loop import prepare, run_sweep, state_of
 from planner.sweep.state import StudyState
+from tests.studies import Silence
 
 Z90 = float(norm.ppf(0.95))
 REACH = 100.0
-
-
-class Silence:
-    """A watch that says nothing."""
-
-    def __getattr__(self, name):
-        return lambda *_: None
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,7 @@ from planner.ledger import Ledger
 from planner.sweep.inline import InlineExecutor
 from planner.sweep.loop import prepare, run_sweep, state_of
 from planner.sweep.state import StudyState
-from tests.studies import small_space
-
-
-class Silence:
-    """A watch that says nothing."""
-
-    def __getattr__(self, name):
-        return lambda *_: None
+from tests.studies import Silence, small_space
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,23 @@ def test_too_few_cells_is_a_matter_of_the_space(tmp_path):
         lay_out(small_space(tmp_path, "horizons.tokens_per_run=[1M]"), PROXY)
 
 
+def test_a_weight_decay_sweep_is_refused_with_the_rule_instead(tmp_path):
+    with pytest.raises(SpaceError, match="explain weight_decay"):
+        lay_out(small_space(tmp_path, "stages.weight_decay=on"), PROXY)
+
+
+def test_a_proxy_that_cannot_fork_is_priced_for_whole_runs(tmp_path):
+    class Plain(type(PROXY)):
+        capabilities = frozenset()
+
+    space = small_space(tmp_path, "budget.flops=1e15")
+    assert _ladder_price(lay_out(space, Plain({}))) > 1.2 * _ladder_price(lay_out(space, PROXY))
+
+
+def _ladder_price(layout):
+    return next(stage.flops for stage in layout.stages if stage.name == "ladder")
+
+
 def test_a_trunk_serves_horizons_within_a_factor_of_four():
     size = PROXY.size({"width": 16, "depth": 2})
     cells = [Cell({"width": 16}, size, tokens) for tokens in (1, 2, 4, 8, 16)]
