@@ -43,7 +43,7 @@ CONFIRM_LRS, CONFIRM_EXTRA = 3, 1
 """Learning rates of the confirmation, and how many more an edge may ask for."""
 
 CONFIRM_SHARE = 0.7
-"""Most a confirmation run may cost, in C_max: three are about an eighth of the budget (science H)."""
+"""Most a confirmation run may cost, in C_max: three are about an eighth of the budget."""
 
 FORK_SPAN = 4.0
 """Span of horizons one trunk serves; beyond it the batch is not the branch's (science H)."""
