@@ -10,12 +10,12 @@ TEXT = """
 study: small
 seed: 0
 proxy: {name: synthetic, options: {noise: 0.004}}
-sizes: {width: [16, 32, 48, 64], depth: 2}
+sizes: {width: [16, 32, 48, 64, 80], depth: 2}
 lr: {log: [2.0e-3, 6.4e-2], factor: 2}
 batch_tokens: {log: [128, 2048], factor: 4}
-horizons: {tokens_per_run: [1M, 2M, 4M, 8M], forks: true}
+horizons: {tokens_per_run: [500k, 1M, 2M, 4M], forks: true}
 stages: {finder: on, seeds: 3, lr_batch: on, confirm: on, warmup: on, ladder: on, held_out: on}
-budget: {flops: 3e13}
+budget: {flops: 2e13}
 target: {flops: 1e15}
 executor: {name: inline, workers: 1}
 """
