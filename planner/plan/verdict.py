@@ -7,7 +7,8 @@
 | held-out-none   | no run the law had not seen was predicted beforehand         | WARNINGS |
 | extrapolation   | more than 1,000x the largest fitted run's compute            | NO-GO    |
 |                 | more than 100x                                               | WARNINGS |
-| law             | the law is not identified                                    | NO-GO    |
+| law             | the law is not identified, and no prediction has come true   | NO-GO    |
+|                 | not identified, but inside 90 % at the held-out rung         | WARNINGS |
 |                 | it did not converge inside its bounds                        | WARNINGS |
 | blocking        | a blocking finding                                           | NO-GO    |
 | warning         | a warning                                                    | WARNINGS |
@@ -49,7 +50,7 @@ def decide(
     reach: Extrapolation, held_out: Judgement | None, status: str, findings: Sequence[Finding]
 ) -> tuple[Verdict, tuple[Rule, ...]]:
     """Return the verdict and the rules that fired, worst first."""
-    fired = [*_held_out(held_out), *_extrapolation(reach), *_law(status), *_findings(findings)]
+    fired = [*_held_out(held_out), *_extrapolation(reach), *_law(status, held_out), *_findings(findings)]
     rules = tuple(sorted(fired, key=lambda rule: -ORDER.index(rule.verdict)))
     return (rules[0].verdict if rules else Verdict.GO), rules
 
@@ -86,9 +87,12 @@ def _extrapolation(reach: Extrapolation) -> Iterator[Rule]:
         yield Rule("extrapolation", Verdict.WARNINGS, far + "the law was fitted to (over 100x).")
 
 
-def _law(status: str) -> Iterator[Rule]:
+def _law(status: str, held_out: Judgement | None) -> Iterator[Rule]:
+    """Let a law that leans on its priors pass only if a prediction of it has come true."""
     if status.startswith("not identified"):
-        yield Rule("law", Verdict.NO_GO, f"The loss law is {status}.")
+        came_true = held_out is not None and held_out.inside90
+        verdict = Verdict.WARNINGS if came_true else Verdict.NO_GO
+        yield Rule("law", verdict, f"The loss law is {status}; weak priors fill the gap.")
     elif status != "converged":
         yield Rule("law", Verdict.WARNINGS, f"The loss law's fit ended {status}.")
 
