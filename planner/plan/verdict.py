@@ -50,7 +50,12 @@ def decide(
     reach: Extrapolation, held_out: Judgement | None, status: str, findings: Sequence[Finding]
 ) -> tuple[Verdict, tuple[Rule, ...]]:
     """Return the verdict and the rules that fired, worst first."""
-    fired = [*_held_out(held_out), *_extrapolation(reach), *_law(status, held_out), *_findings(findings)]
+    fired = [
+        *_held_out(held_out),
+        *_extrapolation(reach),
+        *_law(status, held_out),
+        *_findings(findings),
+    ]
     rules = tuple(sorted(fired, key=lambda rule: -ORDER.index(rule.verdict)))
     return (rules[0].verdict if rules else Verdict.GO), rules
 
