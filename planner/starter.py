@@ -28,10 +28,6 @@ def write_starter(file: Path, proxy: str, command: str | None) -> None:
 def _with_command(text: str, command: str) -> str:
     """Put the user's command line in place of the starter's ``argv``, word by word."""
     words = ", ".join(f"'{word.replace(chr(39), chr(39) * 2)}'" for word in shlex.split(command))
-    lines = [
-        f"{line[: line.index('argv:')]}argv: [{words}]"
-        if line.lstrip().startswith("argv:")
-        else line
-        for line in text.splitlines()
-    ]
-    return "\n".join(lines) + "\n"
+    start = text.index("argv: [")
+    end = text.index("]", start) + 1
+    return f"{text[:start]}argv: [{words}]{text[end:]}"
