@@ -96,16 +96,21 @@ def predict_held_out(
     fit: LossFit,
     rungs: Sequence[tuple[Mapping[str, Any], float, float, float]],
     ledger_hash: str,
+    regret: Floats | None = None,
 ) -> Prediction:
     """Predict the losses of (shape, params, tokens, flops), run-to-run noise included.
 
-    The winner is the rung with the highest chance of the lowest loss.
+    ``regret`` (S, n) holds draws of what each rung's lr and batch may cost beyond what the fitted
+    runs' did, nats. The winner is the rung with the highest chance of the lowest loss.
     """
     if not rungs:
         raise UsageError("a held-out rung needs at least one size to predict")
     ordered = sorted(rungs, key=lambda rung: rung[1])
     params, tokens, flops = (np.array([rung[i] for rung in ordered], float) for i in (1, 2, 3))
+    order = sorted(range(len(rungs)), key=lambda i: rungs[i][1])
     draws = fit.loss_draws(params, tokens, flops, run_noise=True)
+    if regret is not None:
+        draws = draws + regret[:, order]
     mean = fit.loss_draws(params, tokens, flops)
     p_win = np.bincount(mean.argmin(axis=1), minlength=len(ordered)) / len(mean)
     method = f"predictive, one run: {fit.method}"

@@ -6,10 +6,16 @@ single token of the rung is trained; ``planner.fit.held_out.judge`` holds it aga
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
+from planner.arrays import Floats
 from planner.decide.allocate import best_size
-from planner.decide.evidence import fit_hyper_of, fit_loss_of
+from planner.decide.evidence import fit_hyper_of, fit_loss_of, loss_runs
 from planner.decide.hyper import rung_hyper
 from planner.fit.held_out import Prediction, predict_held_out
+from planner.fit.transfer import HyperFit
 from planner.proxy import Proxy
 from planner.shape import ShapeFamily
 from planner.sweep.layout import Cell
@@ -32,7 +38,9 @@ def predict(state: StudyState, ledger_hash: str) -> Prediction:
     wanted = [middle * 2.0 ** (i - (count - 1) / 2) for i in range(count)]
     chosen = _nearest_distinct(cells, wanted)
     rungs = [(cell.shape, cell.size.params_matmul, cell.tokens, cell.flops) for cell in chosen]
-    return predict_held_out(fit, rungs, ledger_hash)
+    hyper = fit_hyper_of(state.runs_by_stage)
+    regret = _excess_regret(state, hyper, chosen, len(fit.draws))
+    return predict_held_out(fit, rungs, ledger_hash, regret)
 
 
 def propose(state: StudyState) -> Proposal | None:
@@ -46,6 +54,26 @@ def propose(state: StudyState) -> Proposal | None:
         hyper = rung_hyper(fit, cell.size, cell.tokens, min_batch_tokens=state.min_batch_tokens)
         trials.append(trial_of(STAGE, cell, hyper, seed=state.space.seed))
     return Proposal(tuple(trials), "the sizes round N* beyond the ladder, predicted beforehand")
+
+
+def _excess_regret(state: StudyState, fit: HyperFit, cells: Sequence[Cell], draws: int) -> Floats:
+    """Draw (draws, n) what the rung's lr and batch cost beyond what the ladder's already did.
+
+    The law was fitted to runs that paid a regret of their own; with one set of draws for both, what
+    they share cancels, and what remains grows with the distance from the ladder.
+    """
+    ladder = [run for run in loss_runs(state.runs_by_stage) if run.trial.stage != STAGE]
+    paid = [
+        fit.regret_draws(run.size, run.tokens, run.trial.batch_tokens, run.trial.lr, draws=draws)
+        for run in ladder
+    ]
+    rung = []
+    for cell in cells:
+        hyper = rung_hyper(fit, cell.size, cell.tokens, min_batch_tokens=state.min_batch_tokens)
+        cost = fit.regret_draws(cell.size, cell.tokens, hyper.batch_tokens, hyper.lr, draws=draws)
+        rung.append(cost)
+    excess = np.stack(rung, axis=1) - np.mean(paid, axis=0)[:, None]
+    return np.asarray(excess, dtype=np.float64)
 
 
 def _candidates(state: StudyState, flops: float) -> list[Cell]:
