@@ -78,10 +78,10 @@ def apply_overrides(data: dict[str, Any], places: Places, overrides: Sequence[st
 
 
 def write_yaml(data: object) -> str:
-    """Write plain data as YAML in block style, short lists in one line."""
+    """Write plain data as YAML in block style, which quotes odd keys where flow style does not."""
     stream = StringIO()
     writer = _yaml()
-    writer.default_flow_style = None
+    writer.default_flow_style = False
     writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     writer.width = 100
     writer.dump(data, stream)
