@@ -12,8 +12,8 @@ import numpy as np
 
 from planner.arrays import Floats
 from planner.decide.sizes import Ladder
-from planner.fit.laws import law_named
 from planner.fit.loss_fit import LossFit
+from planner.fit.registry import law_named
 
 GRID = 801
 """Points of the grid in ln N: about 1.7 % apart over six decades."""

@@ -19,8 +19,8 @@ from planner.arrays import Floats
 from planner.errors import UsageError
 from planner.estimate import LEVEL, Estimate
 from planner.finding import Finding, Severity
-from planner.fit.laws import CHINCHILLA, optimal_params
 from planner.fit.loss_fit import LossFit
+from planner.fit.registry import law_named
 
 OUTER = 0.98
 TIE_SD = 2.0
@@ -136,8 +136,9 @@ def _slope(fit: LossFit, flops: float) -> float:
     """Return -dL/d ln C along the compute-optimal frontier, by a central difference."""
     theta = np.array([list(fit.params.values())])
     c = flops * np.exp([-0.01, 0.01])
-    n = optimal_params(theta, c)
-    low, high = CHINCHILLA.predict(theta, n, c / (6.0 * n))[0]
+    law = law_named(fit.law)
+    n = np.concatenate([law.optimal_params(theta, float(each)) for each in c])
+    low, high = law.predict(theta, n, c / (6.0 * n))[0]
     return float((low - high) / 0.02)
 
 

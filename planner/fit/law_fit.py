@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.arrays import Floats
-from planner.fit.laws import PowerSum
-from planner.fit.solve import Points, Solution, residuals, solve
+from planner.fit.laws import Law
+from planner.fit.points import Points
+from planner.fit.solution import Solution
+from planner.fit.solve import residuals, solve
 from planner.fit.uncertainty import Draws, draw, noise_scale
 
 DRAWS = 1000
@@ -27,7 +29,7 @@ UNIDENTIFIED = 0.75
 class LawFit:
     """A law with the end of its solve; ``sigma`` is the robust residual sd, ``delta`` Huber's."""
 
-    law: PowerSum
+    law: Law
     solution: Solution
     draws: Draws
     sigma: float
@@ -41,43 +43,38 @@ class LawFit:
             return f"at bound: {', '.join(self.solution.at_bound)}"
         if not self.solution.converged:
             return "not identified: the solver found no end"
-        weak = [
-            name
-            for name, told in zip(("alpha", "beta"), self.draws.told, strict=True)
-            if told > UNIDENTIFIED
-        ]
+        weak = [name for name, told in self.draws.told.items() if told > UNIDENTIFIED]
         return f"not identified: {', '.join(weak)}" if weak else "converged"
 
     @property
     def theta(self) -> Floats:
-        """Return the draws as (S, 5) of (E, A, B, alpha, beta)."""
-        return self.points.theta(self.draws.phi)
+        """Return the statistical draws, shape (S, P)."""
+        return self.draws.theta
 
     @property
     def params(self) -> dict[str, float]:
         """Return the parameters by name."""
-        phi = self.solution.phi if self.status == "converged" else self.draws.mode
-        values = self.points.theta(phi).tolist()
-        return dict(zip(self.law.names, values, strict=True))
+        theta = self.solution.theta if self.status == "converged" else self.draws.mode
+        return dict(zip(self.law.names, theta.tolist(), strict=True))
 
 
 def fit_law(
-    points: Points, law: PowerSum, delta: float | None, group: tuple[str, ...], seed: int
+    points: Points, law: Law, delta: float | None, group: tuple[str, ...], seed: int
 ) -> LawFit:
     """Fit one law (``delta`` None: from the residuals; inf: least squares)."""
     solution, used = _solve_to_scale(points, law, delta)
-    r, _ = residuals(points, solution.phi[None])
+    r = residuals(points, law, solution.free[None])
     draws = draw(points, law, solution, group, DRAWS, seed)
     return LawFit(law, solution, draws, noise_scale(r[0], law.n_free), used, points)
 
 
-def _solve_to_scale(points: Points, law: PowerSum, delta: float | None) -> tuple[Solution, float]:
+def _solve_to_scale(points: Points, law: Law, delta: float | None) -> tuple[Solution, float]:
     """Solve with a given delta, or with one that follows the robust residual scale."""
     if delta is not None:
         return solve(points, law, delta), delta
     width = np.inf
     for _ in range(3):
         solution = solve(points, law, width)
-        r, _ = residuals(points, solution.phi[None])
+        r = residuals(points, law, solution.free[None])
         width = max(EFFICIENT * noise_scale(r[0], law.n_free), LEAST_DELTA)
     return solve(points, law, width), width

@@ -2,28 +2,47 @@
 
     L(N, D) = E + A N^-alpha + B D^-beta                                   (Hoffmann et al. 2022)
 
-``CHINCHILLA`` frees all five, ``CHINCHILLA_TIED`` sets beta = alpha. A law is known to the rest of
-the package by its :class:`Law` face alone; numpy only, so that a proxy may plant one.
+``CHINCHILLA`` frees all five, ``CHINCHILLA_TIED`` sets beta = alpha; the other forms are in
+:mod:`planner.fit.forms`. A law is known to the rest of the package by its :class:`Law` face alone;
+numpy only, so that a proxy may plant one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Protocol
 
 import numpy as np
 
 from planner.arrays import Floats
-from planner.errors import UsageError
+from planner.fit.points import Points
+
+GRID = (0.05, 1.2)
+"""Exponents at which starts are made; published exponents lie within .1 to .8."""
+BOUNDS = (0.02, 2.0)
+"""Exponents outside are refused: the fit is then reported as at its bound."""
+FLOOR = 1e-4
+"""The least share of the smallest loss that E (or a term) may have; below it E has collapsed."""
+STARTS = 6
+_SUBSETS = [list(s) for k in (1, 2, 3) for s in combinations(range(3), k)]
 
 
 class Law(Protocol):
-    """A parametric loss surface. ``theta`` has the parameters of ``names`` on its last axis."""
+    """A parametric loss surface.
+
+    ``theta`` holds the published parameters of ``names`` on its last axis; ``phi`` the ``n_free``
+    coordinates in which the solver works, scaled by the data.
+    """
 
     @property
     def name(self) -> str:
         """The name a user types."""
+        ...
+
+    @property
+    def formula(self) -> str:
+        """One line for people."""
         ...
 
     @property
@@ -36,12 +55,50 @@ class Law(Protocol):
         """How many of the parameters the data must determine."""
         ...
 
-    def predict(self, theta: Floats, params: Floats, tokens: Floats) -> Floats:
-        """Return losses in nats per token, shape (..., n), for theta (..., P) and points (n,)."""
+    @property
+    def least_rows(self) -> int:
+        """Rows below which the form is not tried."""
         ...
 
-    def gradient(self, theta: Floats, params: Floats, tokens: Floats) -> Floats:
+    @property
+    def extra(self) -> str:
+        """The third column the form needs: "" | "unique_tokens" | "batch_tokens"."""
+        ...
+
+    def predict(
+        self, theta: Floats, params: Floats, tokens: Floats, extra: Floats | None = None
+    ) -> Floats:
+        """Return losses in nats per token, shape (..., n), for theta (..., P), points (..., n)."""
+        ...
+
+    def gradient(
+        self, theta: Floats, params: Floats, tokens: Floats, extra: Floats | None = None
+    ) -> Floats:
         """Return dL/dtheta, shape (..., n, P)."""
+        ...
+
+    def floor(self, theta: Floats, params: Floats) -> Floats:
+        """Return the loss that remains with endless data at these sizes' best, shape (..., n)."""
+        ...
+
+    def optimal_params(self, theta: Floats, flops: float) -> Floats:
+        """Return N*(C), shape (S,), of laws theta (S, P) where C = 6 N D."""
+        ...
+
+    def box(self, points: Points) -> tuple[Floats, Floats]:
+        """Return the bounds of phi, each of shape (n_free,)."""
+        ...
+
+    def starts(self, points: Points) -> Floats:
+        """Return separated starts, shape (S, n_free)."""
+        ...
+
+    def evaluate(self, points: Points, phi: Floats) -> tuple[Floats, Floats]:
+        """Return ln L (B, n) and d ln L / d phi (B, n, n_free) for phi (B, n_free)."""
+        ...
+
+    def theta_of(self, points: Points, phi: Floats) -> Floats:
+        """Turn phi (..., n_free) into theta (..., P)."""
         ...
 
 
@@ -49,14 +106,17 @@ class Law(Protocol):
 class PowerSum:
     """E + A N^-alpha + B D^-beta with some parameters shared.
 
-    ``free`` says which free parameter each of (ln E, ln A, ln B, alpha, beta) reads. Held where it
-    was published: N 57M-16B, C 1e18-1e22 (Besiroglu et al. 2024); small transformers bend away from
-    it below about 4,000 steps.
+    ``free`` says which coordinate of phi each of (ln E, ln a, ln b, alpha, beta) reads, with a and
+    b the terms at the centre of the data. Held where it was published: N 57M-16B, C 1e18-1e22
+    (Besiroglu et al. 2024); small transformers bend away from it below about 4,000 steps.
     """
 
     name: str
+    formula: str
     free: tuple[int, ...]
     names: tuple[str, ...] = ("E", "A", "B", "alpha", "beta")
+    least_rows: int = 5
+    extra: str = ""
 
     @property
     def n_free(self) -> int:
@@ -64,16 +124,25 @@ class PowerSum:
         return max(self.free) + 1
 
     @property
+    def tied(self) -> bool:
+        """Say whether the exponents are one."""
+        return self.free[3] == self.free[4]
+
+    @property
     def expand(self) -> Floats:
         """The 0/1 matrix (5, n_free) that spreads the free parameters over the five."""
         return np.eye(self.n_free)[list(self.free)]
 
-    def predict(self, theta: Floats, params: Floats, tokens: Floats) -> Floats:
+    def predict(
+        self, theta: Floats, params: Floats, tokens: Floats, extra: Floats | None = None
+    ) -> Floats:
         """Return losses in nats per token, shape (..., n)."""
         size, data = self._terms(theta, params, tokens)
         return theta[..., 0, None] + size + data
 
-    def gradient(self, theta: Floats, params: Floats, tokens: Floats) -> Floats:
+    def gradient(
+        self, theta: Floats, params: Floats, tokens: Floats, extra: Floats | None = None
+    ) -> Floats:
         """Return dL/d(E, A, B, alpha, beta), shape (..., n, 5)."""
         size, data = self._terms(theta, params, tokens)
         return np.stack(
@@ -91,17 +160,120 @@ class PowerSum:
         _, a, b, alpha, beta = (theta[..., i, None] for i in range(5))
         return a * np.asarray(params, float) ** -alpha, b * np.asarray(tokens, float) ** -beta
 
+    def floor(self, theta: Floats, params: Floats) -> Floats:
+        """Return E at every point, shape (..., n)."""
+        return np.asarray(theta[..., 0, None] + np.zeros_like(params))
 
-CHINCHILLA = PowerSum("chinchilla", (0, 1, 2, 3, 4))
-CHINCHILLA_TIED = PowerSum("chinchilla-tied", (0, 1, 2, 3, 3))
-LAWS: Mapping[str, PowerSum] = {law.name: law for law in (CHINCHILLA, CHINCHILLA_TIED)}
+    def optimal_params(self, theta: Floats, flops: float) -> Floats:
+        """Return N*(C), in closed form."""
+        return optimal_params(theta, flops)
+
+    def box(self, points: Points) -> tuple[Floats, Floats]:
+        """Return the bounds of phi: no term below FLOOR of the loss, none above the largest."""
+        floor, top = np.log(FLOOR) + points.y.min(), points.y.max()
+        low = np.array([floor, floor, floor, BOUNDS[0], BOUNDS[0]])
+        high = np.array([points.y.min(), top, top, BOUNDS[1], BOUNDS[1]])
+        first = [self.free.index(p) for p in range(self.n_free)]
+        return low[first], high[first]
+
+    def starts(self, points: Points) -> Floats:
+        """Return up to six separated starts by variable projection.
+
+        On a grid of exponents the coefficients are a non-negative least-squares problem in three
+        variables, solved by trying every active set.
+        """
+        alpha, beta = self._exponent_grid()
+        coefficients = _non_negative(points, alpha, beta)
+        least = FLOOR * 10 * np.exp(points.y.min())
+        spread = np.column_stack([np.log(np.maximum(coefficients, least)), alpha, beta])
+        first = [self.free.index(p) for p in range(self.n_free)]
+        r = self.evaluate(points, spread[:, first])[0] - points.y
+        order = np.argsort((points.one_sided(r) * np.abs(r)).sum(axis=1), kind="stable")
+        place = np.log(spread[:, 3:])
+        kept: list[int] = []
+        for i in order:
+            if all(np.abs(place[i] - place[j]).max() > 0.3 for j in kept):
+                kept.append(int(i))
+            if len(kept) == STARTS:
+                break
+        return spread[kept][:, first]
+
+    def _exponent_grid(self) -> tuple[Floats, Floats]:
+        if self.tied:
+            line = np.geomspace(*GRID, 48)
+            return line, line
+        alpha, beta = np.meshgrid(np.geomspace(*GRID, 24), np.geomspace(*GRID, 24))
+        return alpha.ravel(), beta.ravel()
+
+    def evaluate(self, points: Points, phi: Floats) -> tuple[Floats, Floats]:
+        """Return ln L, shape (B, n), and d ln L / d phi, shape (B, n, n_free)."""
+        log_loss, shares = log_terms(points, phi @ self.expand.T)
+        return log_loss, slopes(points, shares) @ self.expand
+
+    def theta_of(self, points: Points, phi: Floats) -> Floats:
+        """Turn phi (..., n_free) into (E, A, B, alpha, beta)."""
+        spread = phi @ self.expand.T
+        logs = [
+            spread[..., 0],
+            spread[..., 1] + spread[..., 3] * points.x0,
+            spread[..., 2] + spread[..., 4] * points.z0,
+        ]
+        return np.concatenate([np.exp(np.stack(logs, axis=-1)), spread[..., 3:]], axis=-1)
 
 
-def law_named(name: str) -> PowerSum:
-    """Return the law of a name; UsageError lists the names there are."""
-    if name not in LAWS:
-        raise UsageError(f"there is no law named {name!r}; known: auto, {', '.join(LAWS)}")
-    return LAWS[name]
+def log_terms(points: Points, spread: Floats) -> tuple[Floats, Floats]:
+    """Return ln L (B, n) and the terms' shares of it (B, n, 3) for (ln E, ln a, ln b, ...)."""
+    u = np.stack(
+        [
+            np.broadcast_to(spread[:, 0, None], (len(spread), len(points))),
+            spread[:, 1, None] - spread[:, 3, None] * points.x,
+            spread[:, 2, None] - spread[:, 4, None] * points.z,
+        ],
+        axis=-1,
+    )
+    top = u.max(axis=-1, keepdims=True)
+    shares = np.exp(u - top)
+    total = shares.sum(axis=-1, keepdims=True)
+    return (top + np.log(total))[..., 0], shares / total
+
+
+def slopes(points: Points, shares: Floats) -> Floats:
+    """Return d ln L / d(ln E, ln a, ln b, alpha, beta), shape (B, n, 5)."""
+    size, data = shares[..., 1], shares[..., 2]
+    return np.stack([shares[..., 0], size, data, -points.x * size, -points.z * data], axis=-1)
+
+
+def _non_negative(points: Points, alpha: Floats, beta: Floats) -> Floats:
+    """Return the best (E, a, b) >= 0, shape (G, 3), for relative errors at each exponent pair."""
+    columns = (
+        np.stack(
+            [
+                np.ones((len(alpha), len(points))),
+                np.exp(-alpha[:, None] * points.x),
+                np.exp(-beta[:, None] * points.z),
+            ],
+            axis=-1,
+        )
+        * np.exp(-points.y)[:, None]
+    )
+    weighted = columns * points.weights[:, None]
+    gram, target = np.swapaxes(weighted, 1, 2) @ columns, weighted.sum(axis=1)
+    gram += 1e-12 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(3)
+    best, gain = np.zeros((len(alpha), 3)), np.zeros(len(alpha))
+    for subset in _SUBSETS:
+        sub = gram[:, subset][:, :, subset]
+        solved = np.linalg.solve(sub, target[:, subset, None])[..., 0]
+        explained = (solved * target[:, subset]).sum(axis=1)
+        better = (solved >= 0).all(axis=1) & (explained > gain)
+        gain = np.where(better, explained, gain)
+        filled = np.zeros_like(best)
+        filled[:, subset] = solved
+        best = np.where(better[:, None], filled, best)
+    return best
+
+
+CHINCHILLA = PowerSum("chinchilla", "E + A N^-alpha + B D^-beta", (0, 1, 2, 3, 4))
+CHINCHILLA_TIED = PowerSum("chinchilla-tied", "E + A N^-alpha + B D^-alpha", (0, 1, 2, 3, 3))
 
 
 def optimal_params(theta: Floats, flops: float | Floats) -> Floats:

@@ -23,9 +23,10 @@ from planner.estimate import LEVEL, Estimate
 from planner.finding import Finding
 from planner.fit.check import check_fit, check_points, too_thin
 from planner.fit.law_fit import fit_law
-from planner.fit.laws import CHINCHILLA, CHINCHILLA_TIED, law_named, optimal_params
+from planner.fit.laws import CHINCHILLA, CHINCHILLA_TIED
+from planner.fit.points import Points
+from planner.fit.registry import law_named
 from planner.fit.select import choose, rolling_origin, stacking_weights
-from planner.fit.solve import Points
 from planner.observations import Observations
 
 SCHEMA_VERSION = 1
@@ -108,14 +109,17 @@ class LossFit:
         draw by draw. ``run_noise`` adds the run-to-run noise ``sigma`` of ln loss.
         """
         n, d = np.atleast_1d(params).astype(float), np.atleast_1d(tokens).astype(float)
-        theta, common, tilt = self._law_draws(seed)
+        pick, common, tilt = self._shared_draws(seed)
         decades = self._decades(6.0 * n * d if flops is None else np.atleast_1d(flops))
         shift = np.exp(self.discrepancy.ln_n_per_decade * decades * tilt)
-        floor = theta[:, :1]
-        reducible = CHINCHILLA.predict(theta, n / shift, d * shift) - floor
-        log_loss = np.log(
-            floor + reducible * np.exp(self.discrepancy.loss_per_decade * decades * common)
-        )
+        floor, loss = np.empty_like(shift), np.empty_like(shift)
+        for k, member in enumerate(self.members):
+            rows = pick == k
+            law, theta = law_named(member.law), member.draws[rows]
+            floor[rows] = law.floor(theta, n / shift[rows])
+            loss[rows] = law.predict(theta, n / shift[rows], d * shift[rows])
+        scale = np.exp(self.discrepancy.loss_per_decade * decades * common)
+        log_loss = np.log(floor + (loss - floor) * scale)
         if run_noise:
             noise = np.random.default_rng([seed, 1]).standard_normal(log_loss.shape)
             log_loss = log_loss + self.sigma * noise
@@ -146,10 +150,14 @@ class LossFit:
     ) -> Floats:
         """Return draws (S,) of N*(C) for C = 6 N D; D* is C / 6 N*."""
         if kind == "statistical":
-            return optimal_params(self.draws, flops)
-        theta, _, tilt = self._law_draws(seed)
+            return law_named(self.law).optimal_params(self.draws, flops)
+        pick, _, tilt = self._shared_draws(seed)
+        best = np.empty(len(pick))
+        for k, member in enumerate(self.members):
+            rows = pick == k
+            best[rows] = law_named(member.law).optimal_params(member.draws[rows], flops)
         shift = self.discrepancy.ln_n_per_decade * self._decades(np.array([flops])) * tilt
-        log_n = np.log(optimal_params(theta, flops)) + shift[:, 0]
+        log_n = np.log(best) + shift[:, 0]
         return np.exp(self._widen(log_n[:, None]))[:, 0]
 
     def widened(self, factor: float) -> LossFit:
@@ -157,14 +165,14 @@ class LossFit:
         wider = replace(self.discrepancy, factor=self.discrepancy.factor * factor)
         return replace(self, discrepancy=wider)
 
-    def _law_draws(self, seed: int) -> tuple[Floats, Floats, Floats]:
-        """Return theta (S, 5) mixed over the members and the two discrepancies, each (S, 1)."""
+    def _shared_draws(self, seed: int) -> tuple[np.ndarray, Floats, Floats]:
+        """Return each draw's member, shape (S,), and the two discrepancies, each (S, 1)."""
         rng = np.random.default_rng([seed, 0])
         size = len(self.draws)
         common, tilt = rng.standard_normal((2, size, 1))
         edges = np.cumsum([member.weight for member in self.members])
         pick = np.minimum(np.searchsorted(edges, rng.random(size)), len(self.members) - 1)
-        return np.stack([m.draws for m in self.members])[pick, np.arange(size)], common, tilt
+        return pick, common, tilt
 
     def _decades(self, flops: Floats) -> Floats:
         return np.maximum(0.0, np.log10(flops / self.range.flops[1]))

@@ -21,8 +21,8 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from planner.arrays import Floats
-from planner.fit.laws import PowerSum
-from planner.fit.solve import BOUNDS, FLOOR, Points
+from planner.fit.laws import BOUNDS, FLOOR, PowerSum
+from planner.fit.points import Points
 
 EXPONENT_CENTRE, EXPONENT_SD = float(np.log(0.4)), 0.5
 """Prior of ln alpha and ln beta (science F4.2): published laws lie within .25 to .7."""
@@ -49,7 +49,7 @@ class _Cells:
 def sample(
     points: Points, law: PowerSum, group: Floats, size: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats, float]:
-    """Return draws (size, 5) of (ln E, ln a, ln b, alpha, beta), the mode (5,), the median rho.
+    """Return draws (size, n_free) of the free coordinates, their mode, and the median rho.
 
     ``group`` is the 0/1 matrix (n, G) of rows in independent groups.
     """
@@ -65,12 +65,14 @@ def sample(
     phi = np.column_stack([np.log(kept) + unit, chosen.exponents[keep]])
     best = int(np.argmax(cells.log_density))
     top = np.log(np.maximum(cells.mean[best], FLOOR)) + unit
-    return phi, np.concatenate([top, cells.exponents[best]]), float(np.median(chosen.rho))
+    first = [law.free.index(p) for p in range(law.n_free)]
+    mode = np.concatenate([top, cells.exponents[best]])
+    return phi[:, first], mode[first], float(np.median(chosen.rho))
 
 
 def _refined(points: Points, law: PowerSum, group: Floats, rho: Floats) -> tuple[_Cells, Floats]:
     """Zoom a grid of exponents into where the density is; also return the cells' log width."""
-    tied = law.free[3] == law.free[4]
+    tied = law.tied
     low, high = np.log([BOUNDS[0]] * 2), np.log([BOUNDS[1]] * 2)
     for count in CELLS:
         width = (high - low) / count
@@ -101,7 +103,7 @@ def _pick(
     mass = np.exp(cells.log_density - cells.log_density.max())
     index = rng.choice(len(mass), size, p=mass / mass.sum())
     jitter = rng.uniform(-0.5, 0.5, (size, 2))
-    if law.free[3] == law.free[4]:
+    if law.tied:
         jitter = jitter[:, :1]
     return cells.exponents[index] * np.exp(width * jitter), cells.rho[index]
 

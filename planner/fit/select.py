@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from planner.arrays import Floats
-from planner.fit.laws import PowerSum
-from planner.fit.solve import Points, solve
+from planner.fit.laws import Law
+from planner.fit.points import Points
+from planner.fit.solve import solve
 from planner.observations import Observations
 
 CUTS = (0.5, 0.65, 0.8)
@@ -26,7 +27,7 @@ LEAST_ERROR = 1e-4
 
 
 def rolling_origin(
-    observations: Observations, law: PowerSum, delta: float, weights: Floats | None
+    observations: Observations, law: Law, delta: float, weights: Floats | None
 ) -> float:
     """Return the RMS error of ln loss on runs larger than those fitted; nan with too few runs."""
     order = np.argsort(observations.flops, kind="stable")
@@ -42,7 +43,7 @@ def rolling_origin(
             observations.loss[before],
             None if weights is None else weights[before],
         )
-        theta = points.theta(solve(points, law, delta).phi)
+        theta = solve(points, law, delta).theta
         predicted = law.predict(theta, observations.params[after], observations.tokens[after])
         errors.append(np.log(predicted / observations.loss[after]))
     return float(np.sqrt(np.mean(np.concatenate(errors) ** 2))) if errors else float("nan")

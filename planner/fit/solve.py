@@ -1,11 +1,10 @@
 """The best law for given points: no start is trusted, every end is second order.
 
-    minimise  sum_i w_i huber_delta(ln L(N_i, D_i) - ln L_i)          (a sum, natural logs, float64)
+    minimise  sum_i w_i s_i huber_delta(ln L(N_i, D_i) - ln L_i)      (a sum, natural logs, float64)
 
-Starts: on a grid of exponents the coefficients are a non-negative least-squares problem in three
-variables, solved by trying every active set (variable projection); several separated basins are
-kept. Ends: in (ln E, ln a, ln b, alpha, beta), with a and b the terms at the centre of the data,
-the law is a log-sum-exp with linear arguments u_k, so with p = softmax(u)
+Starts come from the law itself (variable projection, several separated basins). Ends: in
+(ln E, ln a, ln b, alpha, beta), with a and b the terms at the centre of the data, the law is a
+log-sum-exp with linear arguments u_k, so with p = softmax(u)
 
     gradient of ln L = sum_k p_k du_k,     Hessian = sum_k p_k du_k du_k' - gradient gradient'
 
@@ -15,164 +14,31 @@ delta far below the residuals the Huber loss is nearly L1 and plain Newton alone
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import combinations
-
 import numpy as np
 
 from planner.arrays import Floats
-from planner.fit.laws import PowerSum
+from planner.fit.laws import Law, PowerSum, log_terms, slopes
+from planner.fit.points import Points
+from planner.fit.solution import Solution
 
-GRID = (0.05, 1.2)
-"""Exponents at which starts are made; published exponents lie within .1 to .8."""
-BOUNDS = (0.02, 2.0)
-"""Exponents outside are refused: the fit is then reported as at its bound."""
-FLOOR = 1e-4
-"""The least share of the smallest loss that E (or a term) may have; below it E has collapsed."""
 MAX_ITERATIONS = 200
-_SUBSETS = [list(s) for k in (1, 2, 3) for s in combinations(range(3), k)]
 
 
-@dataclass(frozen=True)
-class Points:
-    """Centred log data: x = ln N - x0, z = ln D - z0, y = ln L, weights; all of shape (n,)."""
-
-    x: Floats
-    z: Floats
-    y: Floats
-    weights: Floats
-    x0: float
-    z0: float
-
-    @classmethod
-    def of(
-        cls, params: Floats, tokens: Floats, loss: Floats, weights: Floats | None = None
-    ) -> Points:
-        """Take logs and centre; weights are scaled to a mean of one."""
-        x, z = np.log(params), np.log(tokens)
-        w = np.ones_like(x) if weights is None else weights / np.mean(weights)
-        return cls(x - x.mean(), z - z.mean(), np.log(loss), w, float(x.mean()), float(z.mean()))
-
-    def theta(self, phi: Floats) -> Floats:
-        """Turn (ln E, ln a, ln b, alpha, beta), shape (..., 5), into (E, A, B, alpha, beta)."""
-        shift = np.stack(
-            [
-                phi[..., 0],
-                phi[..., 1] + phi[..., 3] * self.x0,
-                phi[..., 2] + phi[..., 4] * self.z0,
-            ],
-            axis=-1,
-        )
-        return np.concatenate([np.exp(shift), phi[..., 3:]], axis=-1)
+def residuals(points: Points, law: Law, phi: Floats) -> Floats:
+    """Return ln L_law - ln L, shape (B, n), for phi (B, n_free)."""
+    return law.evaluate(points, phi)[0] - points.y
 
 
-@dataclass(frozen=True)
-class Solution:
-    """The end of a solve: ``free`` parameters (P,), the same spread over ``phi`` (5,), and how.
-
-    ``at_bound`` names the parameters that rest on a bound.
-    """
-
-    free: Floats
-    phi: Floats
-    objective: float
-    converged: bool
-    at_bound: tuple[str, ...]
-
-
-def residuals(points: Points, phi: Floats) -> tuple[Floats, Floats]:
-    """Return ln L(phi) - ln L, shape (B, n), and the terms' shares p, shape (B, n, 3)."""
-    u = np.stack(
-        [
-            np.broadcast_to(phi[:, 0, None], (len(phi), len(points.x))),
-            phi[:, 1, None] - phi[:, 3, None] * points.x,
-            phi[:, 2, None] - phi[:, 4, None] * points.z,
-        ],
-        axis=-1,
-    )
-    top = u.max(axis=-1, keepdims=True)
-    shares = np.exp(u - top)
-    total = shares.sum(axis=-1, keepdims=True)
-    return (top + np.log(total))[..., 0] - points.y, shares / total
-
-
-def jacobian(points: Points, shares: Floats) -> Floats:
-    """Return d ln L / d phi, shape (B, n, 5)."""
-    size, data = shares[..., 1], shares[..., 2]
-    return np.stack([shares[..., 0], size, data, -points.x * size, -points.z * data], axis=-1)
-
-
-def huber(r: Floats, delta: float) -> Floats:
-    """Return the Huber loss: r^2/2 within delta, linear beyond."""
-    size = np.abs(r)
-    if np.isinf(delta):
-        return r * r / 2
-    return np.where(size <= delta, r * r / 2, delta * (size - delta / 2))
-
-
-def solve(points: Points, law: PowerSum, delta: float, starts: int = 6) -> Solution:
+def solve(points: Points, law: Law, delta: float) -> Solution:
     """Return the best of several second-order solves (delta = inf: least squares)."""
-    return polish(points, law, delta, projected_starts(points, law, delta, starts))
-
-
-def projected_starts(points: Points, law: PowerSum, delta: float, keep: int) -> Floats:
-    """Return up to ``keep`` separated starts, shape (S, n_free), by variable projection."""
-    alpha, beta = _exponent_grid(law)
-    coefficients = _non_negative(points, alpha, beta)
-    least = FLOOR * 10 * np.exp(points.y.min())
-    phi = np.column_stack([np.log(np.maximum(coefficients, least)), alpha, beta])
-    r, _ = residuals(points, phi)
-    order = np.argsort((points.weights * huber(r, delta)).sum(axis=1), kind="stable")
-    place = np.log(np.column_stack([alpha, beta]))
-    kept: list[int] = []
-    for i in order:
-        if all(np.abs(place[i] - place[j]).max() > 0.3 for j in kept):
-            kept.append(int(i))
-        if len(kept) == keep:
-            break
-    return phi[kept][:, [law.free.index(p) for p in range(law.n_free)]]
-
-
-def _exponent_grid(law: PowerSum) -> tuple[Floats, Floats]:
-    if law.free[3] == law.free[4]:
-        line = np.geomspace(*GRID, 48)
-        return line, line
-    alpha, beta = np.meshgrid(np.geomspace(*GRID, 24), np.geomspace(*GRID, 24))
-    return alpha.ravel(), beta.ravel()
-
-
-def _non_negative(points: Points, alpha: Floats, beta: Floats) -> Floats:
-    """Return the best (E, a, b) >= 0, shape (G, 3), for relative errors at each exponent pair."""
-    columns = (
-        np.stack(
-            [
-                np.ones((len(alpha), len(points.x))),
-                np.exp(-alpha[:, None] * points.x),
-                np.exp(-beta[:, None] * points.z),
-            ],
-            axis=-1,
-        )
-        * np.exp(-points.y)[:, None]
-    )
-    weighted = columns * points.weights[:, None]
-    gram, target = np.swapaxes(weighted, 1, 2) @ columns, weighted.sum(axis=1)
-    gram += 1e-12 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(3)
-    best, gain = np.zeros((len(alpha), 3)), np.zeros(len(alpha))
-    for subset in _SUBSETS:
-        sub = gram[:, subset][:, :, subset]
-        solved = np.linalg.solve(sub, target[:, subset, None])[..., 0]
-        explained = (solved * target[:, subset]).sum(axis=1)
-        better = (solved >= 0).all(axis=1) & (explained > gain)
-        gain = np.where(better, explained, gain)
-        filled = np.zeros_like(best)
-        filled[:, subset] = solved
-        best = np.where(better[:, None], filled, best)
-    return best
+    if not isinstance(law, PowerSum):
+        raise NotImplementedError(law.name)
+    return polish(points, law, delta, law.starts(points))
 
 
 def polish(points: Points, law: PowerSum, delta: float, starts: Floats) -> Solution:
     """Run damped Newton from every start at once and return the best end."""
-    low, high = _box(points, law)
+    low, high = law.box(points)
     free = np.clip(starts, low, high)
     damping, active = np.ones(len(free)), np.ones(len(free), dtype=bool)
     value, gradient, hessian, metric = _expand(points, law, delta, free)
@@ -199,19 +65,11 @@ def polish(points: Points, law: PowerSum, delta: float, starts: Floats) -> Solut
     touching = (free[best] <= low) | (free[best] >= high)
     return Solution(
         free[best],
-        law.expand @ free[best],
+        law.theta_of(points, free[best]),
         float(value[best]),
         not bool(active[best]),
         tuple(name for name, touches in zip(names, touching, strict=True) if touches),
     )
-
-
-def _box(points: Points, law: PowerSum) -> tuple[Floats, Floats]:
-    floor, top = np.log(FLOOR) + points.y.min(), points.y.max()
-    low = np.array([floor, floor, floor, BOUNDS[0], BOUNDS[0]])
-    high = np.array([points.y.min(), top, top, BOUNDS[1], BOUNDS[1]])
-    first = [law.free.index(p) for p in range(law.n_free)]
-    return low[first], high[first]
 
 
 def _step(
@@ -233,9 +91,9 @@ def _expand(
     points: Points, law: PowerSum, delta: float, free: Floats
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Return objective (B,), gradient (B, P), Hessian and IRLS metric (B, P, P)."""
-    r, shares = residuals(points, free @ law.expand.T)
-    jac = jacobian(points, shares)
-    w = points.weights
+    log_loss, shares = log_terms(points, free @ law.expand.T)
+    r, jac = log_loss - points.y, slopes(points, shares)
+    w = points.one_sided(r)
     slope = w * np.clip(r, -delta, delta)
     inside = w * (np.abs(r) <= delta)
     irls = w * np.minimum(1.0, delta / np.maximum(np.abs(r), 1e-300))
@@ -246,7 +104,7 @@ def _expand(
     metric = transposed @ (jac * irls[..., None])
     gradient = (jac * slope[..., None]).sum(axis=1)
     m = law.expand
-    return (w * huber(r, delta)).sum(axis=1), gradient @ m, m.T @ hessian @ m, m.T @ metric @ m
+    return points.cost(r, delta), gradient @ m, m.T @ hessian @ m, m.T @ metric @ m
 
 
 def _own_curvature(points: Points, mass: Floats) -> Floats:

@@ -9,14 +9,16 @@ Two methods, chosen from the data and named in the result:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from planner.arrays import Floats
-from planner.fit.laws import PowerSum
+from planner.fit.laws import Law, PowerSum
+from planner.fit.points import Points
 from planner.fit.posterior import EXPONENT_SD, sample
-from planner.fit.solve import BOUNDS, Points, Solution, jacobian, residuals
+from planner.fit.solution import Solution
 
 MANY_RUNS, MANY_GROUPS = 60, 30
 """From here on the sandwich is right whatever the tails; below it the posterior is."""
@@ -27,17 +29,17 @@ OUTLIER = 3.0
 
 @dataclass(frozen=True)
 class Draws:
-    """Draws (S, 5) of (ln E, ln a, ln b, alpha, beta), the most probable of them, and the method.
+    """Draws of the parameters theta (S, P), the most probable of them (P,), and the method.
 
     ``rho`` is the median correlation inside a group, ``told`` the share of the prior's sd of
-    (ln alpha, ln beta) that is left: near 1 the data said nothing.
+    an exponent's log that is left, by name: near 1 the data said nothing.
     """
 
-    phi: Floats
+    theta: Floats
     mode: Floats
     method: str
     rho: float
-    told: Floats
+    told: Mapping[str, float]
 
 
 def noise_scale(r: Floats, n_free: int) -> float:
@@ -48,37 +50,41 @@ def noise_scale(r: Floats, n_free: int) -> float:
 
 
 def draw(
-    points: Points, law: PowerSum, solution: Solution, group: tuple[str, ...], size: int, seed: int
+    points: Points, law: Law, solution: Solution, group: tuple[str, ...], size: int, seed: int
 ) -> Draws:
     """Draw ``size`` parameter vectors for the law given the points."""
     rng = np.random.default_rng(seed)
-    if len(points.x) >= MANY_RUNS and len(set(group)) >= MANY_GROUPS and not solution.at_bound:
+    many = len(points) >= MANY_RUNS and len(set(group)) >= MANY_GROUPS and not solution.at_bound
+    if many or not isinstance(law, PowerSum):
         return _sandwich(points, law, solution, group, size, rng)
-    r, _ = residuals(points, solution.phi[None])
-    calm = replace(points, weights=points.weights * _outlier_weights(r[0], law.n_free))
+    r = law.evaluate(points, solution.free[None])[0][0] - points.y
+    calm = replace(points, weights=points.weights * _outlier_weights(r, law.n_free))
     phi, mode, rho = sample(calm, law, _membership(group), size, rng)
     clustered = ", runs clustered" if len(set(group)) < len(group) else ""
-    return Draws(phi, mode, f"posterior with weak priors{clustered}", rho, _told(phi))
+    theta = law.theta_of(points, phi)
+    method = f"posterior with weak priors{clustered}"
+    return Draws(theta, law.theta_of(points, mode), method, rho, _told(law, theta))
 
 
-def _told(phi: Floats) -> Floats:
-    return np.asarray(np.log(phi[:, 3:]).std(axis=0) / EXPONENT_SD)
+def _told(law: PowerSum, theta: Floats) -> dict[str, float]:
+    left = np.log(theta[:, 3:]).std(axis=0) / EXPONENT_SD
+    return dict(zip(law.names[3:], left.tolist(), strict=True))
 
 
 def _sandwich(
     points: Points,
-    law: PowerSum,
+    law: Law,
     solution: Solution,
     group: tuple[str, ...],
     size: int,
     rng: np.random.Generator,
 ) -> Draws:
-    r, shares = residuals(points, solution.phi[None])
-    jac = jacobian(points, shares)[0] @ law.expand
-    weight = points.weights * _outlier_weights(r[0], law.n_free)
+    log_loss, jacobian = law.evaluate(points, solution.free[None])
+    r, jac = log_loss[0] - points.y, jacobian[0]
+    weight = points.one_sided(r) * _outlier_weights(r, law.n_free)
     bread = np.linalg.inv(jac.T @ (jac * weight[:, None]))
     leverage = weight * np.einsum("ij,jk,ik->i", jac, bread, jac)
-    scores = jac * (weight * r[0] / np.maximum(1.0 - leverage, 0.1))[:, None]
+    scores = jac * (weight * r / np.maximum(1.0 - leverage, 0.1))[:, None]
     summed = _membership(group).T @ scores
     influence = summed @ bread
     freedom = max(len(summed) - law.n_free, 1)
@@ -86,10 +92,10 @@ def _sandwich(
     normal = rng.standard_normal((half, len(influence)))
     tails = np.sqrt(freedom / rng.chisquare(freedom, half))[:, None]
     steps = (normal @ influence) * tails
-    free = solution.free + np.concatenate([steps, -steps])
-    free[:, 3:] = np.clip(free[:, 3:], *BOUNDS)
-    phi = free @ law.expand.T
-    return Draws(phi, solution.phi, "sandwich HC3 with t quantiles", 0.0, _told(phi))
+    free = np.clip(solution.free + np.concatenate([steps, -steps]), *law.box(points))
+    theta = law.theta_of(points, free)
+    told = _told(law, theta) if isinstance(law, PowerSum) else {}
+    return Draws(theta, solution.theta, "sandwich HC3 with t quantiles", 0.0, told)
 
 
 def _outlier_weights(r: Floats, n_free: int) -> Floats:

@@ -13,7 +13,8 @@ import numpy as np
 
 from planner.fit.laws import CHINCHILLA
 from planner.fit.loss_fit import fit_loss
-from planner.fit.solve import Points, solve
+from planner.fit.points import Points
+from planner.fit.solve import solve
 from planner.table import read_runs
 
 DATA = Path("../shared/data/epoch_chinchilla/svg_extracted_data.csv")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from planner.errors import UsageError
-from planner.fit.laws import CHINCHILLA, CHINCHILLA_TIED, law_named, optimal_params
+from planner.fit.laws import CHINCHILLA, CHINCHILLA_TIED, optimal_params
+from planner.fit.registry import law_named
 
 BESIROGLU = np.array([1.8172, 482.01, 2085.43, 0.3478, 0.3658])
 

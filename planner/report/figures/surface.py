@@ -13,8 +13,8 @@ from typing import Self
 import numpy as np
 
 from planner.arrays import Floats
-from planner.fit.laws import law_named
 from planner.fit.loss_fit import LossFit
+from planner.fit.registry import law_named
 from planner.observations import Observations
 from planner.plan.plan import Plan
 
