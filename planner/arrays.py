@@ -1,4 +1,4 @@
-"""The one array type of the package: float64, as every fit uses."""
+"""The array types of the package: float64, as every fit uses, names, and yes or no."""
 
 from __future__ import annotations
 
@@ -8,3 +8,5 @@ import numpy as np
 import numpy.typing as npt
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+Labels: TypeAlias = npt.NDArray[np.str_]
+Flags: TypeAlias = npt.NDArray[np.bool_]

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 import numpy as np
 
-from planner.arrays import Floats
+from planner.arrays import Flags, Floats, Labels
 from planner.run import Run
+
+
+def _unknown() -> Floats:
+    return np.empty(0)
+
+
+def _unnamed() -> Labels:
+    return np.empty(0, dtype=np.str_)
+
+
+def _no() -> Flags:
+    return np.empty(0, dtype=np.bool_)
 
 
 @dataclass(frozen=True)
@@ -20,6 +32,11 @@ class Observations:
     unspecified), ``flops`` follows ``flops_convention`` (6N+attn | 6ND | table). ``group`` names
     what is independent: rows that share a group (forks of one trunk, checkpoints of one run) are
     resampled together.
+
+    The optional columns serve the doubts of :mod:`planner.fit.check` and the forms that need them;
+    left out, they are nan, "" or False in every row. ``epochs`` is tokens / unique_tokens,
+    ``schedule`` a name of :class:`planner.run.Schedule` (or the user's own), ``censored`` says that
+    the loss is only an upper bound of what the run would have reached.
     """
 
     params: Floats
@@ -33,6 +50,26 @@ class Observations:
     key: tuple[str, ...]
     n_convention: str = "params_matmul"
     flops_convention: str = "6N+attn"
+    seed: Floats = field(default_factory=_unknown)
+    unique_tokens: Floats = field(default_factory=_unknown)
+    epochs: Floats = field(default_factory=_unknown)
+    warmup_tokens: Floats = field(default_factory=_unknown)
+    decay_ratio: Floats = field(default_factory=_unknown)
+    final_lr_ratio: Floats = field(default_factory=_unknown)
+    width: Floats = field(default_factory=_unknown)
+    depth: Floats = field(default_factory=_unknown)
+    schedule: Labels = field(default_factory=_unnamed)
+    status: Labels = field(default_factory=_unnamed)
+    censored: Flags = field(default_factory=_no)
+
+    def __post_init__(self) -> None:
+        """Fill the optional columns that were left out."""
+        blank = {"f": np.nan, "U": "", "b": False}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, np.ndarray) and not value.size:
+                full = np.full(len(self), blank[value.dtype.kind], dtype=value.dtype)
+                object.__setattr__(self, f.name, full)
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -70,4 +107,10 @@ class Observations:
             batch_tokens=column([r.trial.batch_tokens for r in done]),
             group=tuple(r.trial.parent or r.key for r in done),
             key=tuple(r.key for r in done),
+            seed=column([r.trial.seed for r in done]),
+            warmup_tokens=column([r.trial.warmup_tokens for r in done]),
+            decay_ratio=column([r.trial.schedule.decay_ratio for r in done]),
+            final_lr_ratio=column([r.trial.schedule.final_lr_ratio for r in done]),
+            schedule=np.array([r.trial.schedule.name for r in done], dtype=np.str_),
+            status=np.array([r.status.value for r in done], dtype=np.str_),
         )

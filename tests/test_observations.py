@@ -30,3 +30,17 @@ def test_only_finished_runs_count_and_forks_share_a_group():
     assert seen.key == ("a", "b", "c")
     assert seen.group == ("trunk", "trunk", "c")
     assert seen.take(np.array([True, False, True])).key == ("a", "c")
+
+
+def test_columns_left_out_are_unknown_and_rows_keep_theirs():
+    names = ("a", "b", "c")
+    three = np.arange(1.0, 4.0)
+    seen = Observations(
+        *(three,) * 7, group=names, key=names, epochs=three, schedule=np.array(["wsd", "", "x"])
+    )
+    assert np.isnan(seen.seed).all()
+    assert seen.status.tolist() == ["", "", ""]
+    assert not seen.censored.any()
+    last = seen.take(np.array([2]))
+    assert (last.epochs[0], last.schedule[0], len(last.censored)) == (3.0, "x", 1)
+    assert len(seen.take(np.zeros(3, dtype=bool)).seed) == 0
