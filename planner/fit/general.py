@@ -8,7 +8,7 @@ are ended by damped Newton with the whole Hessian
 
     J' diag(w 1[|r| <= delta]) J + sum_i psi_i d2 ln L_i,     psi_i = w_i clip(r_i, -delta, delta)
 
-whose second part is the central difference of J' psi with psi held, so no kink of the Huber loss
+whose second part is the difference of J' psi with psi held, so no kink of the Huber loss
 is differenced. Refits of a bootstrap share that difference, taken once at the full-data solution:
 for every resample it is then one matrix product.
 """
@@ -26,21 +26,21 @@ from planner.fit.laws import Law
 from planner.fit.points import Points, huber
 from planner.fit.solution import Solution
 
-APPROACH, FINISH = 25, 200
-"""Most iterations of the two phases."""
-BASINS = 4
-"""Separate ends of the first phase that are followed to the last digit."""
+APPROACH = ((8, 6), (16, 3))
+"""Rounds of the first phase: iterations, and how many separate basins are followed further."""
+FINISH, LONGEST = 40, 300
+"""Most iterations to the last digit: of every basin left, then of the best alone."""
 CHUNK = 64
 """Resamples worked on at once: their slopes stay in the processor's cache."""
 SETTLED = 1e-14
 """The expected gain, as a share of the objective, below which a row has ended."""
 STALLED = 1e-10
 """The same where rounding lets no step gain: above it the end is no minimum."""
-_STEP = 1e-5
+_STEP = 1e-6
 _TINY = 1e-28
 
 Rows = npt.NDArray[np.intp]
-Curvature = Callable[[Floats, Floats], Floats]
+Curvature = Callable[[Floats, Floats, Floats], Floats]
 
 
 @dataclass(frozen=True)
@@ -74,30 +74,26 @@ class _Problem:
             psi,
             (turned @ psi[..., None])[..., 0],
             turned @ (jac * inside[..., None]),
-            turned
-            @ (jac * (w * np.minimum(1.0, self.delta / np.maximum(size, 1e-300)))[..., None]),
+            turned @ (jac * tamed[..., None]),
         )
 
-    def curvature(self, phi: Floats, psi: Floats) -> Floats:
-        """Return sum_i psi_i d2 ln L_i / d phi2, shape (B, P, P), by central differences."""
+    def curvature(self, phi: Floats, psi: Floats, slopes: Floats) -> Floats:
+        """Return sum_i psi_i d2 ln L_i / d phi2, shape (B, P, P), by differences of slopes' psi."""
         out = np.empty((*phi.shape, phi.shape[1]))
         for j in range(phi.shape[1]):
             step = np.zeros(phi.shape[1])
             step[j] = _STEP
-            change = self.law.evaluate(self.points, phi + step)[1]
-            change = change - self.law.evaluate(self.points, phi - step)[1]
-            out[:, :, j] = (psi[:, None, :] @ change)[:, 0] / (2 * _STEP)
+            moved = self.law.evaluate(self.points, phi + step)[1]
+            out[:, :, j] = ((psi[:, None, :] @ moved)[:, 0] - slopes) / _STEP
         return (out + np.swapaxes(out, 1, 2)) / 2
 
     def shared_curvature(self, phi: Floats) -> Curvature:
         """Return the same as a function of psi alone, its differences taken at phi (P,)."""
         n, p = len(self.points), len(phi)
-        steps = _STEP * np.eye(p)
-        up = self.law.evaluate(self.points, phi + steps)[1]
-        down = self.law.evaluate(self.points, phi - steps)[1]
-        tensor = np.moveaxis(up - down, 0, 2) / (2 * _STEP)
+        slopes = self.law.evaluate(self.points, np.vstack([phi, phi + _STEP * np.eye(p)]))[1]
+        tensor = np.moveaxis(slopes[1:] - slopes[:1], 0, 2) / _STEP
         flat = ((tensor + np.swapaxes(tensor, 1, 2)) / 2).reshape(n, p * p)
-        return lambda _, psi: (psi @ flat).reshape(-1, p, p)
+        return lambda _phi, psi, _slopes: (psi @ flat).reshape(-1, p, p)
 
 
 @dataclass(frozen=True)
@@ -114,10 +110,15 @@ def solve_general(points: Points, law: Law, delta: float) -> Solution:
     """Return the best end of all the law's starts (delta = inf: least squares)."""
     low, high = law.box(points)
     problem = _Problem(points, law, delta, points.weights[None])
-    near, value, _ = _descend(problem, law.starts(points), None, APPROACH)
-    kept = _basins(near, value, (high - low))
-    free, value, ended = _descend(problem, near[kept], problem.curvature, FINISH)
+    free = law.starts(points)
+    for iterations, keep in APPROACH:
+        free, value, _ = _descend(problem, free, None, iterations)
+        free = free[_basins(free, value, high - low, keep)]
+    free, value, ended = _descend(problem, free, problem.curvature, FINISH)
     best = int(np.argmin(value))
+    if not ended[best]:
+        last = _descend(problem, free[best : best + 1], problem.curvature, LONGEST)
+        free[best], value[best], ended[best] = last[0][0], last[1][0], last[2][0]
     touching = (free[best] <= low) | (free[best] >= high)
     return Solution(
         free[best],
@@ -141,22 +142,22 @@ def refit_general(
     for at in range(0, len(weights), CHUNK):
         part = slice(at, at + CHUNK)
         problem = _Problem(points, law, delta, weights[part])
-        free[part], _, ended[part] = _descend(problem, free[part], shared, APPROACH)
+        free[part], _, ended[part] = _descend(problem, free[part], shared, FINISH)
     left = np.flatnonzero(~ended)
     for at in range(0, len(left), CHUNK):
         rows = left[at : at + CHUNK]
         problem = _Problem(points, law, delta, weights[rows])
-        free[rows], _, ended[rows] = _descend(problem, free[rows], problem.curvature, FINISH)
+        free[rows], _, ended[rows] = _descend(problem, free[rows], problem.curvature, LONGEST)
     return free, ended
 
 
-def _basins(phi: Floats, value: Floats, width: Floats) -> list[int]:
+def _basins(phi: Floats, value: Floats, width: Floats, keep: int) -> list[int]:
     """Return the lowest few ends that lie apart."""
     kept: list[int] = []
     for i in np.argsort(value, kind="stable"):
         if all((np.abs(phi[i] - phi[j]) / width).max() > 1e-3 for j in kept):
             kept.append(int(i))
-        if len(kept) == BASINS:
+        if len(kept) == keep:
             break
     return kept
 
@@ -170,7 +171,8 @@ def _descend(
     """
     low, high = problem.law.box(problem.points)
     free = np.clip(starts, low, high)
-    rows, damping = np.arange(len(free)), np.ones(len(free))
+    rows = np.arange(len(free))
+    damping = np.full(len(free), 0.01 if curvature is not None else 1.0)
     ended = np.zeros(len(free), dtype=bool)
     value, r, jac = problem.value(free, rows)
     live = rows
@@ -178,7 +180,7 @@ def _descend(
         local = problem.around(r, jac, live)
         hessian = local.metric
         if curvature is not None:
-            hessian = local.gauss + curvature(free[live], local.psi)
+            hessian = local.gauss + curvature(free[live], local.psi, local.gradient)
         step, gain = _step(local, hessian, damping[live], (free[live], low, high))
         trial = np.clip(free[live] + step, low, high)
         reached, r_new, jac_new = problem.value(trial, live)
