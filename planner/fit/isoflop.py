@@ -1,11 +1,11 @@
-"""IsoFLOP profiles (Approach 2): which size was best at each level of compute, and where that leads.
+"""IsoFLOP profiles (Approach 2): the best size at every level of compute, and where that leads.
 
-Runs within .35 of ln C are a level. Along a level the loss is a valley in ln N; its bottom is N*(C),
-and a power law  ln N* = k + a ln C  runs through the bottoms, each weighed by its precision. How the
-valley is described decides the bias (:mod:`planner.fit.profile`): the usual parabola is off even
-without noise, the cubic is right where the sizes are centred on N*, the valley of two exponentials
-is right wherever the law is a sum of powers. Intervals are statistical: t draws from the scatter
-about the valleys, which all levels share.
+Runs within .35 of ln C are a level. Along a level the loss is a valley in ln N; its bottom is
+N*(C), and a power law  ln N* = k + a ln C  runs through the bottoms, each weighed by its precision.
+How the valley is described decides the bias (:mod:`planner.fit.profile`): the usual parabola is off
+even without noise, the cubic is right where the sizes are centred on N*, the valley of two
+exponentials is right wherever the law is a sum of powers. Intervals are statistical: t draws from
+the scatter about the valleys, which all levels share.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def levels_of(flops: Floats) -> np.ndarray:
 
 
 def _enough(o: Observations, method: str) -> np.ndarray:
-    """Number the levels with a size more than the profile has coefficients; -1 for other runs."""
+    """Keep the levels with a size more than the profile has coefficients; -1 marks other runs."""
     level, need = levels_of(o.flops), COEFFICIENTS[method] + 1
     sizes = [len(np.unique(o.params[level == k])) for k in range(level.max() + 1)]
     good = np.array(sizes) >= need

@@ -26,7 +26,7 @@ from planner.arrays import Floats
 COEFFICIENTS = {"parabola": 3, "cubic": 4, "valley": 3}
 EXPONENT_CENTRE, EXPONENT_SD = float(np.log(0.4)), 0.5
 SPAN = np.log((0.02, 2.0))
-CELLS, NEGLIGIBLE = (24, 24, 24), 10.0
+COARSE, CELLS, NEGLIGIBLE = 12, (20, 20, 20), 10.0
 OUTLIER = 3.0
 """Rows farther than this many robust sd are weighed down: one bad run must not move its level."""
 TINY = 1e-26
@@ -115,13 +115,14 @@ def bottom(method: str, a: Floats, shape: Floats) -> Floats:
 class Fitted:
     """Coefficients (B, L, k) for shapes (B, 2), their inverse Gram matrices, and what is left.
 
-    ``left`` (B,) is the weighted sum of squares, ``log_volume`` (B,) half the Gram determinants'
-    logs.
+    ``r`` (B, L, m) are the residuals in nats, ``left`` (B,) their weighted sum of squares,
+    ``log_volume`` (B,) half the sum of the Gram determinants' logs.
     """
 
     shape: Floats
     a: Floats
     inverse: Floats
+    r: Floats
     left: Floats
     log_volume: Floats
 
@@ -136,23 +137,28 @@ def coefficients(profiles: Profiles, method: str, shape: Floats) -> Fitted:
     a = (inverse @ (weighted @ profiles.loss[..., None]))[..., 0]
     r = profiles.loss - (x @ a[..., None])[..., 0]
     left = (profiles.weights * r * r).sum(axis=(-1, -2))
-    volume = np.linalg.slogdet(gram)[1].sum(axis=-1) / 2
-    return Fitted(shape, a, inverse, np.maximum(left, TINY), volume)
+    volume = np.asarray(np.linalg.slogdet(gram)[1].sum(axis=-1) / 2, dtype=np.float64)
+    return Fitted(shape, a, np.asarray(inverse), r, np.maximum(left, TINY), volume)
 
 
 def fit(profiles: Profiles, method: str) -> Fitted:
     """Return the best fit, B = 1: for the valley the most probable (alpha, beta)."""
     if method != "valley":
         return coefficients(profiles, method, np.ones((1, 2)))
-    cells, _ = _cells(profiles)
-    start = np.log(cells.shape[np.argmax(_log_density(profiles, cells))])
+    coarse = _grid(np.full(2, SPAN[0]), (SPAN[1] - SPAN[0]) / COARSE, COARSE)
+    density = _log_density(profiles, coefficients(profiles, method, np.exp(coarse)))
+    start = coarse[int(np.argmax(density))]
 
     def cost(ln_shape: Floats) -> float:
         inside = np.exp(np.clip(ln_shape, *SPAN))[None]
         return -float(_log_density(profiles, coefficients(profiles, method, inside))[0])
 
-    options = {"xatol": 1e-7, "fatol": 1e-10, "maxfev": 400}
-    end = minimize(cost, start, method="Nelder-Mead", options=options)
+    end = minimize(
+        cost,
+        start,
+        method="Nelder-Mead",
+        options={"xatol": 1e-7, "fatol": 1e-10, "maxfev": 400},
+    )
     return coefficients(profiles, method, np.exp(np.clip(end.x, *SPAN))[None])
 
 
@@ -161,13 +167,18 @@ def _cells(profiles: Profiles) -> tuple[Fitted, Floats]:
     low, high = np.full(2, SPAN[0]), np.full(2, SPAN[1])
     for count in CELLS:
         width = (high - low) / count
-        axes = [low[i] + width[i] * (np.arange(count) + 0.5) for i in (0, 1)]
-        grid = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+        grid = _grid(low, width, count)
         cells = coefficients(profiles, "valley", np.exp(grid))
         density = _log_density(profiles, cells)
         alive = grid[density > density.max() - NEGLIGIBLE]
         low, high = alive.min(axis=0) - width, alive.max(axis=0) + width
     return cells, width
+
+
+def _grid(low: Floats, width: Floats, count: int) -> Floats:
+    """Return the middles (count^2, 2) of cells of a log width from a corner on."""
+    middle = low[:, None] + np.broadcast_to(width, 2)[:, None] * (np.arange(count) + 0.5)
+    return np.stack(np.meshgrid(*middle), axis=-1).reshape(-1, 2)
 
 
 def _log_density(profiles: Profiles, fitted: Fitted) -> Floats:
@@ -181,12 +192,11 @@ def calmed(profiles: Profiles, method: str) -> tuple[Profiles, float]:
     plain = profiles.weights
     for _ in range(3):
         found = fit(profiles, method)
-        x = basis(method, profiles.v, found.shape[:, None, None, :])[0]
-        r = np.sqrt(plain) * (profiles.loss - (x @ found.a[0][..., None])[..., 0])
-        used = r[profiles.real]
+        r = np.abs(np.sqrt(plain) * found.r[0])
         freedom = max(profiles.n - found.a[0].size, 1)
-        sigma = float(1.4826 * np.median(np.abs(used)) * np.sqrt(profiles.n / freedom))
-        far = np.maximum(np.abs(r) / max(sigma, 1e-9), 1e-300)
+        middle = 1.4826 * np.median(r[profiles.real])
+        sigma = float(middle * np.sqrt(profiles.n / freedom))
+        far = np.maximum(r / max(sigma, 1e-9), 1e-300)
         profiles = replace(profiles, weights=plain * np.minimum(1.0, OUTLIER / far))
     return profiles, sigma
 
@@ -229,9 +239,7 @@ def drawn_bottoms(profiles: Profiles, method: str, a: Floats, shape: Floats) -> 
     low, high = _ends(profiles)
     reach = (high - low) / 2
     v = bottom(method, a, shape[:, None, :])
-    left, right = (
-        (basis(method, end, shape[:, None, :]) * a).sum(axis=-1) for end in (low, high)
-    )
+    left, right = ((basis(method, end, shape[:, None, :]) * a).sum(axis=-1) for end in (low, high))
     v = np.where(np.isfinite(v), v, np.where(left < right, -np.inf, np.inf))
     return np.asarray(np.clip(v, low - reach, high + reach) + profiles.middle)
 
