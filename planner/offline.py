@@ -213,8 +213,8 @@ def plan_text(plan: Plan) -> str:
     for decision in plan.decisions:
         e: Estimate = decision.estimate
         write = format_count if e.value >= COUNTED else None
-        shown = decision.label or format_interval(e.value, e.low, e.high, write)
-        lines.append(f"  {decision.name:15s} {shown} {decision.unit}")
+        measured = f"{format_interval(e.value, e.low, e.high, write)} {decision.unit}"
+        lines.append(f"  {decision.name:15s} {decision.label or measured}".rstrip())
     return "\n".join([*lines, *_finding_lines(plan.findings)])
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from planner.estimate import Estimate
+from planner.fit.loss_fit import LossFit
+from planner.fit.registry import law_named
 from planner.fit.transfer import HyperFit
 from planner.report import text
 from planner.report.content import Block, Paragraph, Picture, Section, Table
@@ -31,7 +33,7 @@ def loss_law(study: ReportInput, pictures: Mapping[str, Picture]) -> Section:
     """Return the loss law: parameters with intervals, how well it fits, how far it is trusted."""
     fit = study.fit
     opening = (
-        "Expected loss of N parameters and D tokens: L = E + A / N^alpha + B / D^beta. Form: "
+        f"Expected loss of N parameters and D tokens: L = {law_named(fit.law).formula}. Form: "
         f"{fit.law}, fitted by {fit.method}; status: {fit.status}. The robust standard deviation "
         f"of the residuals is {text.percent(fit.sigma)} of the loss."
     )
@@ -52,7 +54,25 @@ def loss_law(study: ReportInput, pictures: Mapping[str, Picture]) -> Section:
     )
     table = Table(("Parameter", "Value and 90 % statistical interval", "Meaning"), rows)
     shown = (pictures[name] for name in ("loss-compute", "loss-size", "residuals"))
-    return Section("Loss law", (Paragraph(opening), table, Paragraph(doubt), *shown))
+    blocks = (Paragraph(opening), table, *_members(fit), Paragraph(doubt), *shown)
+    return Section("Loss law", blocks)
+
+
+def _members(fit: LossFit) -> tuple[Block, ...]:
+    """Say which forms share the prediction, and how each did on runs larger than it had seen."""
+    if len(fit.members) == 1:
+        return ()
+    said = (
+        "No single form is known to be right beyond the data, so predictions average the forms by "
+        "how well each, fitted to the smaller runs alone, predicted the larger ones."
+    )
+    rows = tuple(
+        (member.law, law_named(member.law).formula, text.percent(member.weight),
+         "too few runs" if np.isnan(member.held_out) else text.percent(member.held_out))
+        for member in sorted(fit.members, key=lambda member: -member.weight)
+    )  # fmt: skip
+    head = ("Form", "Loss", "Weight", "Held-out error of the loss")
+    return (Paragraph(said, "Between laws."), Table(head, rows))
 
 
 def hyperparameters(study: ReportInput, pictures: Mapping[str, Picture]) -> Section:
