@@ -26,8 +26,8 @@ from planner.fit.laws import Law
 from planner.fit.points import Points, huber
 from planner.fit.solution import Solution
 
-APPROACH = ((8, 6), (16, 3))
-"""Rounds of the first phase: iterations, and how many separate basins are followed further."""
+APPROACH = ((10, 12, 0.1), (20, 6, 0.05))
+"""Rounds of the first phase: iterations, how many ends go on, how far apart in widths of the box."""
 FINISH, LONGEST = 40, 300
 """Most iterations to the last digit: of every basin left, then of the best alone."""
 CHUNK = 64
@@ -111,9 +111,9 @@ def solve_general(points: Points, law: Law, delta: float) -> Solution:
     low, high = law.box(points)
     problem = _Problem(points, law, delta, points.weights[None])
     free = law.starts(points)
-    for iterations, keep in APPROACH:
+    for iterations, keep, apart in APPROACH:
         free, value, _ = _descend(problem, free, None, iterations)
-        free = free[_basins(free, value, high - low, keep)]
+        free = free[_separate(value, free / (high - low), keep, apart)]
     free, value, ended = _descend(problem, free, problem.curvature, FINISH)
     best = int(np.argmin(value))
     if not ended[best]:
@@ -151,11 +151,11 @@ def refit_general(
     return free, ended
 
 
-def _basins(phi: Floats, value: Floats, width: Floats, keep: int) -> list[int]:
-    """Return the lowest few ends that lie apart."""
+def _separate(value: Floats, place: Floats, keep: int, apart: float) -> list[int]:
+    """Return the lowest few rows whose places (B, P) lie apart."""
     kept: list[int] = []
     for i in np.argsort(value, kind="stable"):
-        if all((np.abs(phi[i] - phi[j]) / width).max() > 1e-3 for j in kept):
+        if all(np.abs(place[i] - place[j]).max() > apart for j in kept):
             kept.append(int(i))
         if len(kept) == keep:
             break

@@ -27,7 +27,8 @@ from planner.fit.points import Points
 BEND, SLOPE = 1.0, 2.0
 """Most a curve's exponent of N, and its slope in ln N at the middle, may be in size."""
 _STEEPEST = 5.0
-_KEEP = 6
+_KEEP = 12
+_BENDS = (-0.6, 0.05, 0.6)
 _LEAST_BEND = 1e-6
 
 
@@ -116,7 +117,7 @@ class Farseer:
         for i in kept:
             s3, c3, k3 = _lay(points.x, np.log(np.maximum(floor[i], least)))
             s2, c2, k2 = _lay(points.x, np.log(np.maximum(data[i], least)))
-            out.append([slope[i], value[i], s2, c2, s3, c3, 0.05, k2, k3])
+            out += [[slope[i], value[i], s2, c2, s3, c3, k1, k2, k3] for k1 in _BENDS]
         return np.array(out)
 
     def evaluate(self, points: Points, phi: Floats) -> tuple[Floats, Floats]:
