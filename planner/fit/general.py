@@ -27,7 +27,7 @@ from planner.fit.points import Points, huber
 from planner.fit.solution import Solution
 
 APPROACH = ((10, 12, 0.1), (20, 6, 0.05))
-"""Rounds of the first phase: iterations, how many ends go on, how far apart in widths of the box."""
+"""Rounds of the first phase: iterations, ends that go on, how far apart in widths of the box."""
 FINISH, LONGEST = 40, 300
 """Most iterations to the last digit: of every basin left, then of the best alone."""
 CHUNK = 64
