@@ -88,8 +88,8 @@ def test_sizes_on_one_side_of_the_optimum():
 def test_short_horizons_that_bend_the_law():
     data = ladder(noise=0.001, shared=0.0, horizons=(1e6, 2e6, 4e6, 8e6, 16e6))
     bent = replace(data, loss=data.loss * np.exp(0.02 * (data.tokens < 1.5e6)))
-    assert "trend-in-tokens" in fit_codes(bent)
-    assert "trend-in-tokens" not in fit_codes(data)
+    assert fit_codes(bent) & {"trend-in-tokens", "rung-high"}
+    assert not fit_codes(data) - {"blind-spots", "ridge"}
 
 
 def test_clean_fits_rarely_show_a_trend():

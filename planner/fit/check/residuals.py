@@ -1,0 +1,264 @@
+"""Doubts that the residuals show: outliers, high rungs, trends, shared noise, uneven noise.
+
+Every test is a score test of :mod:`planner.fit.check.linear`: the part of a fault's pattern that
+the law cannot absorb is measured against the noise. Shares of the false-alarm budget: see
+:mod:`planner.fit.check.budget`; a test of K patterns tests each at share / K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from scipy.stats import f as fisher
+from scipy.stats import spearmanr
+from scipy.stats import t as student_t
+
+from planner.arrays import Flags, Floats
+from planner.finding import Finding, Severity
+from planner.fit.check.budget import SHARES
+from planner.fit.check.linear import Linear, indicators
+from planner.fit.check.populations import split
+from planner.fit.check.rows import clustered
+from planner.observations import Observations
+
+SUSPECT = 3.0
+"""Rows beyond this many robust sd are set aside while the others are judged."""
+LEAST_LEFT = 8
+"""Rows below which the residuals of five parameters say nothing."""
+SAME_LEVEL = 0.05
+LARGE_SCATTER = 0.04
+"""Seeds differ by .002 to .01 of ln loss, whole published tables by up to .02."""
+RUN_PATTERN = 3.0
+"""How much readier shared noise is believed where seed, lr and warmup already look like one run."""
+
+
+def outliers(linear: Linear) -> tuple[Flags, Floats]:
+    """Return which rows are outliers (n,), and every row's t against the law without suspects.
+
+    Suspects lie beyond three robust sd; each row is then predicted from the rows that are not.
+    """
+    r = linear.left()
+    for _ in range(4):
+        scale = 1.4826 * float(np.median(np.sort(np.abs(r))[min(5, len(r) - 1) :]))
+        calm = np.abs(r) <= SUSPECT * max(scale, 1e-12)
+        r = linear.r - linear.slopes @ _coefficients(linear, calm)
+    p = linear.slopes.shape[1]
+    freedom = max(int(calm.sum()) - p, 1)
+    variance = float((r[calm] ** 2).sum()) / freedom
+    inverse = np.linalg.pinv(linear.slopes[calm].T @ linear.slopes[calm])
+    reach = np.einsum("ij,jk,ik->i", linear.slopes, inverse, linear.slopes)
+    t = r / np.sqrt(max(variance, 1e-24) * np.where(calm, np.maximum(1.0 - reach, 0.05), 1 + reach))
+    limit = student_t.isf(SHARES["outliers"] / (2 * len(r)), freedom)
+    return np.asarray(np.abs(t) > limit) & ~calm, t
+
+
+def _coefficients(linear: Linear, rows: Flags) -> Floats:
+    return np.asarray(np.linalg.lstsq(linear.slopes[rows], linear.r[rows], rcond=None)[0])
+
+
+def check_scatter(o: Observations, sigma: float) -> Iterator[Finding]:
+    """Yield a doubt where the runs scatter far more than runs of one recipe do."""
+    if sigma > LARGE_SCATTER:
+        yield Finding(
+            "large-scatter",
+            Severity.WARNING,
+            f"The runs scatter {100 * sigma:.1f} % about the law; runs of one recipe scatter .2 to "
+            "2 %: another column decides the loss, or the law does not hold.",
+            "Look for what differs between the rows; repeat the cheapest run with two seeds.",
+            2.0 * float(o.flops.min()),
+        )
+
+
+def check_residuals(o: Observations, linear: Linear) -> Iterator[Finding]:
+    """Yield what the residuals about a linearised law show."""
+    if len(o) < LEAST_LEFT:
+        return
+    far, t = outliers(linear)
+    if far.any():
+        yield _outlier_finding(o, linear, far, t)
+    o, linear = o.take(~far), linear.take(~far)
+    if len(o) < LEAST_LEFT:
+        return
+    high = list(_high_rungs(o, linear))
+    yield from high
+    yield from _trends(o, linear)
+    if not high:
+        yield from _shared_noise(o, linear)
+    yield from _uneven(o, linear)
+    yield from _two_populations(o, linear)
+
+
+def _outlier_finding(o: Observations, linear: Linear, far: Flags, t: Floats) -> Finding:
+    order = np.flatnonzero(far)[np.argsort(-np.abs(t[far]))]
+    names = ", ".join(o.key[i] for i in order[:5])
+    high = int((t[far] > 0).sum())
+    worst = float(np.abs(linear.r[far]).max())
+    return Finding(
+        "outliers",
+        Severity.WARNING,
+        f"{int(far.sum())} of {len(o)} runs lie off the law by more than noise explains ({names}): "
+        f"{high} too high, {int(far.sum()) - high} too low, the worst by {100 * worst:.1f} % of "
+        "the loss.",
+        "Look at their curves; repeat them, or remove them if they did not end well.",
+        float(o.flops[far].sum()),
+    )
+
+
+def rungs(o: Observations) -> Mapping[str, Floats]:
+    """Return the 0/1 columns of every size, horizon and level of C with two rows or more."""
+    found = {}
+    axes = (
+        ("{:.3g} parameters", o.params),
+        ("{:.3g} tokens", o.tokens),
+        ("{:.3g} FLOPs", np.exp(np.round(np.log(o.flops) / SAME_LEVEL) * SAME_LEVEL)),
+    )
+    for text, axis in axes:
+        labels, columns = indicators(axis)
+        if 3 <= len(labels) <= len(o) // 2:
+            for label, column in zip(labels, columns.T, strict=True):
+                if column.sum() >= 2:
+                    found[text.format(label)] = column
+    return found
+
+
+def _high_rungs(o: Observations, linear: Linear) -> Iterator[Finding]:
+    """Under-tuned runs only ever lie above the law."""
+    found = rungs(o)
+    if not found:
+        return
+    columns = np.column_stack(list(found.values()))
+    score = linear.score(columns)
+    p = score.p(one_sided=True)
+    worst = int(np.argmin(p))
+    if p[worst] < SHARES["rung-high"] / len(found):
+        rows = columns[:, worst] > 0
+        yield Finding(
+            "rung-high",
+            Severity.WARNING,
+            f"The {int(rows.sum())} runs of {list(found)[worst]} lie {100 * score.size[worst]:.2f} "
+            f"% above the law of the others (p = {p[worst]:.1g}): under-tuned, or trained in "
+            "another way.",
+            "Retune this rung (three learning rates at its cheapest run), or fit with a loss that "
+            "forgives high values.",
+            3.0 * float(o.flops[rows].min()),
+        )
+
+
+def _trends(o: Observations, linear: Linear) -> Iterator[Finding]:
+    size = "Check that small and large sizes are tuned alike; add a size."
+    data = "Drop or weigh down the shortest horizons and add one twice the longest."
+    tune = "Repeat the runs farthest from the others' setting at theirs."
+    cost = 2.0 * float(o.flops.max())
+    for name, axis, remedy in (("params", o.params, size), ("tokens", o.tokens, data)):
+        yield from _trend(linear, name, _bends(np.log(axis)), remedy, cost)
+    for name, axis in (("lr", o.lr), ("batch", o.batch_tokens)):
+        if np.isfinite(axis).all() and np.ptp(np.log(axis)) > 1e-9:
+            log = np.log(axis) - np.log(axis).mean()
+            away = log - linear.slopes @ np.linalg.lstsq(linear.slopes, log, rcond=None)[0]
+            yield from _trend(linear, name, np.column_stack([log, away**2]), tune, cost)
+
+
+def _bends(axis: Floats) -> Floats:
+    """Return a bow and a bend at the low third, shape (n, 2); a slope the law would absorb."""
+    if len(np.unique(axis)) < 4:
+        return np.zeros((len(axis), 0))
+    at = (axis - axis.mean()) / axis.std()
+    return np.column_stack([at**2, np.maximum(0.0, np.quantile(at, 0.4) - at)])
+
+
+def _trend(
+    linear: Linear, name: str, directions: Floats, remedy: str, cost: float
+) -> Iterator[Finding]:
+    if not directions.shape[1]:
+        return
+    score = linear.score(directions)
+    p = score.p()
+    worst = int(np.argmin(p))
+    if p[worst] < SHARES[f"trend-in-{name}"] / directions.shape[1]:
+        where = "both ends lie above" if score.size[worst] > 0 else "both ends lie below"
+        yield Finding(
+            f"trend-in-{name}",
+            Severity.WARNING,
+            f"Residuals bend along {name} (p = {p[worst]:.1g}; {where} the law): the law is not "
+            "yet the one the large runs will follow.",
+            remedy,
+            cost,
+        )
+
+
+def _shared_noise(o: Observations, linear: Linear) -> Iterator[Finding]:
+    """Test whether rows of one size share noise although each counts as independent."""
+    if len(set(o.group)) < len(o):
+        return
+    _, columns = indicators(o.params)
+    if not 3 <= columns.shape[1] <= len(o) // 2:
+        return
+    law = np.linalg.matrix_rank(linear.slopes)
+    both = np.column_stack([linear.slopes, columns])
+    extra = int(np.linalg.matrix_rank(both)) - int(law)
+    freedom = len(o) - law - extra
+    if extra < 1 or freedom < 2:
+        return
+    left = _squares(linear.slopes, linear.r)
+    within = _squares(both, linear.r)
+    ratio = ((left - within) / extra) / max(within / freedom, 1e-300)
+    p = float(fisher.sf(ratio, extra, freedom))
+    readier = RUN_PATTERN if _looks_like_runs(o) else 1.0
+    if p < SHARES["clustered-rows"] * readier:
+        yield clustered(
+            f"Runs of one size share their deviations from the law (F = {ratio:.1f}, p = {p:.1g}), "
+            "as checkpoints of one run do, yet count as independent"
+        )
+
+
+def _looks_like_runs(o: Observations) -> bool:
+    """Say whether seed, lr, batch and warmup are known and one per size."""
+    columns = np.column_stack([o.params, o.seed, o.lr, o.batch_tokens, o.warmup_tokens])
+    return bool(
+        np.isfinite(columns).all()
+        and len(np.unique(columns, axis=0)) == len(np.unique(o.params)) < len(o)
+    )
+
+
+def _squares(columns: Floats, y: Floats) -> float:
+    return float(((y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]) ** 2).sum())
+
+
+def _uneven(o: Observations, linear: Linear) -> Iterator[Finding]:
+    """Rank correlation of |residual| with N, D and C: heavy tails alone do not raise it."""
+    size = np.abs(linear.left()) / np.sqrt(np.maximum(1.0 - linear.leverage(), 0.05))
+    axes = {"params": o.params, "tokens": o.tokens, "compute": o.flops}
+    found = {name: spearmanr(size, axis) for name, axis in axes.items() if np.ptp(axis) > 0}
+    name, least = min(found.items(), key=lambda item: float(item[1].pvalue))
+    if least.pvalue < SHARES["uneven-noise"] / len(axes):
+        low = axes[name] <= np.median(axes[name])
+        ratio = float(np.sqrt((size[low] ** 2).mean() / (size[~low] ** 2).mean()))
+        yield Finding(
+            "uneven-noise",
+            Severity.WARNING,
+            f"Runs with little {name} scatter {ratio:.1f} times as much as those with much (rank "
+            f"correlation {least.statistic:.2f}, p = {least.pvalue:.1g}); equal weights trust the "
+            "noisy ones too much.",
+            "Fit with weights of one over the noise variance, or repeat the noisy runs with two "
+            "more seeds.",
+            2.0 * float(o.flops[low if ratio > 1 else ~low].sum()),
+        )
+
+
+def _two_populations(o: Observations, linear: Linear) -> Iterator[Finding]:
+    if len(o) < 2 * LEAST_LEFT:
+        return
+    found = split(linear.slopes, linear.r)
+    if found.real:
+        rows = np.flatnonzero(found.high)
+        yield Finding(
+            "two-populations",
+            Severity.WARNING,
+            f"{len(rows)} of {len(o)} rows lie {100 * found.shift:.2f} % above the others, and "
+            f"this explains {100 * (1 - found.left):.0f} % of the scatter "
+            f"({', '.join(o.key[i] for i in rows[:4])}, ...): another evaluation set, tokenizer, "
+            "schedule or parameter count.",
+            "Find what these rows have in common; fit one kind alone.",
+            float(o.flops[rows].sum()),
+        )
