@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from planner.errors import UsageError
+from planner.fit.forms import FORMS
 from planner.fit.laws import CHINCHILLA, CHINCHILLA_TIED, Law
 
-LAWS: Mapping[str, Law] = {law.name: law for law in (CHINCHILLA, CHINCHILLA_TIED)}
+LAWS: Mapping[str, Law] = {law.name: law for law in (CHINCHILLA, CHINCHILLA_TIED)} | dict(FORMS)
 
 
 def law_named(name: str) -> Law:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from planner.arrays import Floats
+from planner.fit.general import solve_general
 from planner.fit.laws import Law, PowerSum, log_terms, slopes
 from planner.fit.points import Points
 from planner.fit.solution import Solution
@@ -32,7 +33,7 @@ def residuals(points: Points, law: Law, phi: Floats) -> Floats:
 def solve(points: Points, law: Law, delta: float) -> Solution:
     """Return the best of several second-order solves (delta = inf: least squares)."""
     if not isinstance(law, PowerSum):
-        raise NotImplementedError(law.name)
+        return solve_general(points, law, delta)
     return polish(points, law, delta, law.starts(points))
 
 
