@@ -72,7 +72,7 @@ class DataConstrained:
 
     def floor(self, theta: Floats, params: Floats) -> Floats:
         """Return E at every point, shape (..., n)."""
-        return np.asarray(row(theta, 0) + np.zeros(len(np.atleast_1d(params))))
+        return np.asarray(row(theta, 0) + np.zeros_like(params, dtype=np.float64))
 
     def optimal_params(self, theta: Floats, flops: float) -> Floats:
         """Return N*(C) where every token is fresh, in closed form."""
