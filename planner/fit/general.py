@@ -36,10 +36,13 @@ SETTLED = 1e-14
 """The expected gain, as a share of the objective, below which a row has ended."""
 STALLED = 1e-10
 """The same where rounding lets no step gain: above it the end is no minimum."""
+HOPELESS = 20.0
+"""A row this many times its expected gain above the best is given up."""
 _STEP = 1e-6
 _TINY = 1e-28
 
 Rows = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
 Curvature = Callable[[Floats, Floats, Floats], Floats]
 
 
@@ -52,8 +55,13 @@ class _Problem:
     delta: float
     weights: Floats
 
+    @property
+    def racing(self) -> bool:
+        """Say whether the rows are starts of one solve, of which one end is wanted."""
+        return len(self.weights) == 1
+
     def weights_of(self, rows: Rows) -> Floats:
-        return self.weights if len(self.weights) == 1 else self.weights[rows]
+        return self.weights if self.racing else self.weights[rows]
 
     def value(self, phi: Floats, rows: Rows) -> tuple[Floats, Floats, Floats]:
         """Return the objective (B,), the residuals and the slopes of the law."""
@@ -106,11 +114,14 @@ class _Local:
     metric: Floats
 
 
-def solve_general(points: Points, law: Law, delta: float) -> Solution:
-    """Return the best end of all the law's starts (delta = inf: least squares)."""
+def solve_general(points: Points, law: Law, delta: float, starts: Floats | None = None) -> Solution:
+    """Return the best end of ``starts`` (S, n_free), else of the law's own (delta = inf: squares).
+
+    Not ``converged``: no step gained any more, or none was left, before the slope had vanished.
+    """
     low, high = law.box(points)
     problem = _Problem(points, law, delta, points.weights[None])
-    free = law.starts(points)
+    free = law.starts(points) if starts is None else starts
     for iterations, keep, apart in APPROACH:
         free, value, _ = _descend(problem, free, None, iterations)
         free = free[_separate(value, free / (high - low), keep, apart)]
@@ -131,7 +142,7 @@ def solve_general(points: Points, law: Law, delta: float) -> Solution:
 
 def refit_general(
     points: Points, law: Law, delta: float, weights: Floats, start: Floats
-) -> tuple[Floats, Floats]:
+) -> tuple[Floats, Flags]:
     """Return the solutions (B, n_free) for weights (B, n) begun at one ``start`` (n_free,).
 
     The second result, (B,) of bool, says which of them ended at a minimum.
@@ -164,7 +175,7 @@ def _separate(value: Floats, place: Floats, keep: int, apart: float) -> list[int
 
 def _descend(
     problem: _Problem, starts: Floats, curvature: Curvature | None, iterations: int
-) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+) -> tuple[Floats, Floats, Flags]:
     """Return ends (B, P), objectives (B,) and which rows ended at a minimum (B,).
 
     Without ``curvature`` the IRLS metric stands for the Hessian.
@@ -185,20 +196,27 @@ def _descend(
         trial = np.clip(free[live] + step, low, high)
         reached, r_new, jac_new = problem.value(trial, live)
         better = reached < value[live]
-        small = np.abs(gain) <= SETTLED * value[live] + _TINY
-        stuck = ~better & (damping[live] > 1e10)
-        done = small & (damping[live] < 0.1) & (gain <= 0.0)
-        ended[live] = done | (stuck & (np.abs(gain) <= STALLED * value[live] + _TINY))
+        over, ended[live] = _verdict(gain, value[live], damping[live], better)
         free[live] = np.where(better[:, None], trial, free[live])
         value[live] = np.where(better, reached, value[live])
-        damping[live] = np.maximum(np.where(better, 0.15, 4.0) * damping[live], 1e-12)
+        damping[live] = np.maximum(np.where(better, 0.3, 4.0) * damping[live], 1e-12)
         r = np.where(better[:, None], r_new, r)
         jac = np.where(better[:, None, None], jac_new, jac)
-        on = ~(done | stuck)
-        live, r, jac = live[on], r[on], jac[on]
+        if problem.racing:
+            behind = value[live] - value.min() > HOPELESS * np.abs(gain)
+            over |= behind & (damping[live] <= 1.0)
+        live, r, jac = live[~over], r[~over], jac[~over]
         if not len(live):
             break
     return free, value, ended
+
+
+def _verdict(gain: Floats, value: Floats, damping: Floats, better: Flags) -> tuple[Flags, Flags]:
+    """Return which rows need no further step, and which of those are at a minimum."""
+    small = np.abs(gain) <= SETTLED * value + _TINY
+    done = small & (damping < 0.1) & (gain <= 0.0)
+    stuck = ~better & (damping > 1e10)
+    return done | stuck, done | (stuck & (np.abs(gain) <= STALLED * value + _TINY))
 
 
 def _step(
