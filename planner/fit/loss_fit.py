@@ -254,10 +254,9 @@ def fit_loss(  # noqa: PLR0913 - the public call: every choice has a name and a 
     points = Points.of(observations.params, observations.tokens, observations.loss, weights)
     width = np.inf if loss == "ls" else delta
     fits = [fit_law(points, candidate, width, observations.group, seed) for candidate in laws]
-    errors = [rolling_origin(observations, f.law, f.delta, weights) for f in fits]
-    best = choose([f.status for f in fits], errors)
-    shares = stacking_weights(errors, observations)
-    chosen = fits[best]
+    rolling = rolling_origin(fits, observations.flops, observations.group)
+    shares, errors = stacking_weights(rolling).tolist(), rolling.errors.tolist()
+    chosen = fits[choose(rolling)]
     how = "least squares" if loss == "ls" else f"huber, delta {chosen.delta:.3g}"
     fit = LossFit(
         law=chosen.law.name,
