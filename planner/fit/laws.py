@@ -10,7 +10,7 @@ numpy only, so that a proxy may plant one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Protocol
 
 import numpy as np
@@ -18,13 +18,12 @@ import numpy as np
 from planner.arrays import Floats
 from planner.fit.points import Points
 
-GRID = (0.05, 1.2)
+GRID = (0.07, 0.2, 0.5, 1.2)
 """Exponents at which starts are made; published exponents lie within .1 to .8."""
 BOUNDS = (0.02, 2.0)
 """Exponents outside are refused: the fit is then reported as at its bound."""
 FLOOR = 1e-4
 """The least share of the smallest loss that E (or a term) may have; below it E has collapsed."""
-STARTS = 6
 _SUBSETS = [list(s) for k in (1, 2, 3) for s in combinations(range(3), k)]
 
 
@@ -177,33 +176,17 @@ class PowerSum:
         return low[first], high[first]
 
     def starts(self, points: Points) -> Floats:
-        """Return up to six separated starts by variable projection.
+        """Return a start for every pair of GRID's exponents (tied: for every exponent).
 
-        On a grid of exponents the coefficients are a non-negative least-squares problem in three
-        variables, solved by trying every active set.
+        The terms are those of least squares: a non-negative problem in three variables, solved by
+        trying every active set. The solver arrives from anywhere in the box, so a coarse grid does.
         """
-        alpha, beta = self._exponent_grid()
-        coefficients = _non_negative(points, alpha, beta)
+        pairs = zip(GRID, GRID, strict=True) if self.tied else product(GRID, GRID)
+        alpha, beta = np.array(list(pairs)).T
         least = FLOOR * 10 * np.exp(points.y.min())
-        spread = np.column_stack([np.log(np.maximum(coefficients, least)), alpha, beta])
+        terms = np.maximum(_non_negative(points, alpha, beta), least)
         first = [self.free.index(p) for p in range(self.n_free)]
-        r = self.evaluate(points, spread[:, first])[0] - points.y
-        order = np.argsort((points.one_sided(r) * np.abs(r)).sum(axis=1), kind="stable")
-        place = np.log(spread[:, 3:])
-        kept: list[int] = []
-        for i in order:
-            if all(np.abs(place[i] - place[j]).max() > 0.3 for j in kept):
-                kept.append(int(i))
-            if len(kept) == STARTS:
-                break
-        return spread[kept][:, first]
-
-    def _exponent_grid(self) -> tuple[Floats, Floats]:
-        if self.tied:
-            line = np.geomspace(*GRID, 48)
-            return line, line
-        alpha, beta = np.meshgrid(np.geomspace(*GRID, 24), np.geomspace(*GRID, 24))
-        return alpha.ravel(), beta.ravel()
+        return np.column_stack([np.log(terms), alpha, beta])[:, first]
 
     def evaluate(self, points: Points, phi: Floats) -> tuple[Floats, Floats]:
         """Return ln L, shape (B, n), and d ln L / d phi, shape (B, n, n_free)."""
