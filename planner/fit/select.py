@@ -38,7 +38,7 @@ SAME_PREDICTIONS = ("over-training",)
 SPARE_ROWS = 2
 OUTLIER = 3.0
 CLEARLY_BETTER = 0.9
-"""An unidentified plain law must beat the identified ones by 10 % of their held-out error."""
+"""A richer law, or an unidentified one, must beat the simpler by 10 % of its held-out error."""
 NEGLIGIBLE = 0.03
 """Members that weigh less than this are dropped."""
 FADE = 16.0
@@ -50,10 +50,11 @@ FADE = 16.0
 class Origin:
     """A cut in C: ``after`` (n,) picks the runs held out, which have ``votes`` (m,), sum 1.
 
-    ``decades`` (m,) says how far in log10 C each lies beyond the largest run fitted.
+    ``decades`` (m,) says how far in log10 C each lies beyond ``reach``, the largest run fitted.
     """
 
     after: Flags
+    reach: float
     decades: Floats
     votes: Floats
 
@@ -166,12 +167,13 @@ def stacking_weights(rolling: Rolling) -> Floats:
 
 
 def choose(rolling: Rolling) -> int:
-    """Return the law to report: the simplest that is within one standard error of the best.
+    """Return the law to report: the simplest that ties with the best.
 
-    The standard error is that of the mean log ratio over the origins. Chinchilla's law, where the
-    data identify it, is not given up for the tied one, whose intervals are too narrow when the tie
-    is wrong (they cover ln N* in 60 % instead of 90 % on 15 planted runs); laws the data do not
-    identify are passed over, unless it is Chinchilla's and predicts clearly better than the others.
+    A tie is one standard error of the mean log ratio over the origins, or 10 % of the error, the
+    larger. Chinchilla's law, where the data identify it, goes before others with as few parameters
+    and is not given up for the tied one, whose intervals are too narrow when the tie is wrong (they
+    cover ln N* in 60 % instead of 90 % on 15 planted runs). Laws the data do not identify are
+    passed over, unless it is Chinchilla's and predicts clearly better than the others.
     """
     ratios, plain = rolling.ratios, rolling.plain
     sound = _sound(rolling)
@@ -183,8 +185,9 @@ def choose(rolling: Rolling) -> int:
         return plain
     gap = ratios - ratios[best]
     error = gap.std(axis=1, ddof=1) / np.sqrt(gap.shape[1])
-    tied = [k for k in sound if gap[k].mean() <= error[k]]
-    return min(tied, key=lambda k: (rolling.fits[k].law.n_free, float(mean[k])))
+    tie = np.maximum(error, -2 * np.log(CLEARLY_BETTER))
+    tied = [k for k in sound if gap[k].mean() <= tie[k]]
+    return min(tied, key=lambda k: (rolling.fits[k].law.n_free, k != plain, float(mean[k])))
 
 
 def _sound(rolling: Rolling) -> list[int]:
@@ -206,7 +209,8 @@ def _origins(flops: Floats, group: Sequence[str], weights: Floats) -> tuple[Orig
         if not after.any() or any(np.array_equal(after, o.after) for o in found):
             continue
         votes = weights[after] / np.bincount(run[after])[run[after]]
-        found.append(Origin(after, log_c[after] - log_c[~after].max(), votes / votes.sum()))
+        top = float(log_c[~after].max())
+        found.append(Origin(after, 10.0**top, log_c[after] - top, votes / votes.sum()))
     return tuple(found)
 
 
@@ -217,8 +221,9 @@ def _trial(fit: LawFit, origin: Origin) -> Trial | None:
         return None
     solution = solve(before, fit.law, fit.delta)
     above = _part(points, origin.after)
-    loss = fit.law.predict(solution.theta, above.params, above.tokens, above.extra)
-    errors = np.nan_to_num(np.log(loss) - above.y, nan=1.0, posinf=1.0, neginf=-1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss = fit.law.predict(solution.theta, above.params, above.tokens, above.extra)
+        errors = np.nan_to_num(np.log(loss) - above.y, nan=1.0, posinf=1.0, neginf=-1.0)
     return Trial(before, solution, np.where(errors < 0.0, np.sqrt(above.slack), 1.0) * errors)
 
 
