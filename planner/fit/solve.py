@@ -54,6 +54,7 @@ def polish(points: Points, law: PowerSum, delta: float, starts: Floats) -> Solut
         float(points.cost(residuals(points, law, ends)[0], delta)),
         bool(converged[0]),
         tuple(law.names[p] for p in touching),
+        delta,
     )
 
 

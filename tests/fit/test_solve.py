@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
 from planner.fit.laws import CHINCHILLA, CHINCHILLA_TIED
 from planner.fit.points import Points, huber
-from planner.fit.solve import polish, residuals, solve
+from planner.fit.registry import law_named
+from planner.fit.solve import polish, refit, residuals, solve, undetermined
 from tests.fit.planted import TRUTHS, ladder, many_runs
 
 
@@ -76,3 +79,65 @@ def test_weights_move_the_fit_towards_heavy_rows():
     plain = residuals(points, CHINCHILLA, solve(points_of(data), CHINCHILLA, np.inf).free[None])[0]
     rows = heavy > 1
     assert (weighted[rows] ** 2).sum() < (plain[rows] ** 2).sum()
+
+
+@pytest.mark.parametrize("law", [CHINCHILLA, CHINCHILLA_TIED], ids=lambda law: law.name)
+@pytest.mark.parametrize("n", [15, 120])
+def test_refits_converge_and_are_no_worse_than_solves_of_their_own(law, n):
+    points = points_of(many_runs(0.01, n=n, seed=n))
+    start = solve(points, law, 1e-3).free
+    weights = np.random.default_rng(0).multinomial(n, np.ones(n) / n, size=200).astype(float)
+    free, converged = refit(points, law, 1e-3, weights, start)
+    assert converged.mean() > 0.99
+    for b in range(180, 200):
+        resampled = replace(points, weights=weights[b])
+        own = solve(resampled, law, 1e-3)
+        reached = resampled.cost(residuals(points, law, free[b : b + 1])[0], 1e-3)
+        assert reached <= own.objective * (1 + 1e-9)
+
+
+def test_refits_are_the_same_however_they_are_batched():
+    points = points_of(many_runs(0.01, n=60))
+    start = solve(points, CHINCHILLA, 1e-3).free
+    weights = np.random.default_rng(0).multinomial(60, np.ones(60) / 60, size=40).astype(float)
+    together, _ = refit(points, CHINCHILLA, 1e-3, weights, start)
+    halves = [refit(points, CHINCHILLA, 1e-3, w, start)[0] for w in (weights[:20], weights[20:])]
+    assert np.concatenate(halves) == pytest.approx(together, rel=1e-9)
+
+
+def test_a_start_that_is_no_solution_does_not_spoil_refits():
+    points = points_of(many_runs(0.01, n=60))
+    weights = np.random.default_rng(0).multinomial(60, np.ones(60) / 60, size=80).astype(float)
+    good, _ = refit(points, CHINCHILLA, 1e-3, weights, solve(points, CHINCHILLA, 1e-3).free)
+    bad, converged = refit(points, CHINCHILLA, 1e-3, weights, np.array([-9.0, 0.0, 0.0, 1.9, 0.03]))
+    assert converged.all()
+    assert bad == pytest.approx(good, rel=1e-6)
+
+
+def test_one_size_leaves_its_exponent_undetermined():
+    data = ladder(noise=0.003, horizons=(1e6, 2e6, 4e6, 8e6))
+    one = data.take(np.flatnonzero(data.params == data.params.min()))
+    one_size = points_of(one)
+    told = undetermined(one_size, CHINCHILLA, solve(one_size, CHINCHILLA, np.inf))
+    assert "alpha" in told
+    points = points_of(data)
+    assert undetermined(points, CHINCHILLA, solve(points, CHINCHILLA, np.inf)) == ()
+
+
+def test_a_run_that_may_be_under_tuned_pulls_less():
+    data = ladder(noise=0.0)
+    late = data.loss * np.where(np.arange(len(data)) % 4 == 0, 1.02, 1.0)
+    slack = np.where(np.arange(len(data)) % 4 == 0, 0.0, 1.0)
+    points = Points.of(data.params, data.tokens, late, slack=slack)
+    assert solve(points, CHINCHILLA, np.inf).theta == pytest.approx(TRUTHS[0], rel=1e-4)
+
+
+def test_other_forms_go_to_the_general_solver():
+    points = points_of(many_runs(0.003, n=60))
+    law = law_named("coupled")
+    solution = solve(points, law, 1e-2)
+    assert len(solution.free) == law.n_free
+    weights = np.ones((3, 60))
+    free, converged = refit(points, law, 1e-2, weights, solution.free)
+    assert free.shape == (3, law.n_free)
+    assert converged.dtype == bool
