@@ -137,6 +137,7 @@ def solve_general(points: Points, law: Law, delta: float, starts: Floats | None 
         float(value[best]),
         bool(ended[best]),
         tuple(name for name, touches in zip(law.names, touching, strict=False) if touches),
+        delta,
     )
 
 

@@ -15,7 +15,8 @@ from planner.fit.laws import Law
 from planner.fit.points import Points
 from planner.fit.solution import Solution
 from planner.fit.solve import residuals, solve
-from planner.fit.uncertainty import Draws, draw, noise_scale
+from planner.fit.tangent import noise_scale
+from planner.fit.uncertainty import Draws, draw
 
 DRAWS = 1000
 EFFICIENT = 1.345

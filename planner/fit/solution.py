@@ -11,7 +11,7 @@ from planner.arrays import Floats
 class Solution:
     """The end of a solve: the free coordinates (n_free,), the parameters theta (P,), and how.
 
-    ``at_bound`` names the parameters that rest on a bound.
+    ``at_bound`` names the parameters that rest on a bound; ``delta`` is Huber's in the objective.
     """
 
     free: Floats
@@ -19,3 +19,4 @@ class Solution:
     objective: float
     converged: bool
     at_bound: tuple[str, ...]
+    delta: float
