@@ -59,6 +59,6 @@ def check_fit(
         *check_sides(whole, law, theta),
         *check_scatter(whole, sigma),
         *check_residuals(whole, linear),
-        *check_sensitive(whole, law, theta, linear, draws),
+        *check_sensitive(whole, law, theta, linear),
         *check_blind_spots(whole, law, theta, linear),
     )

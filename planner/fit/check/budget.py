@@ -15,7 +15,7 @@ SHARES = {
     "trend-in-lr": 0.003,
     "trend-in-batch": 0.002,
     "clustered-rows": 0.004,
-    "uneven-noise": 0.004,
+    "uneven-noise": 0.002,
     "two-populations": 0.004,
     "rows-disagree": 0.002,
     "huber-sensitive": 0.002,

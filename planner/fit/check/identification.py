@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from planner.arrays import Flags, Floats
+from planner.arrays import Floats
 from planner.finding import Finding, Severity
 from planner.fit.check.linear import SINGULAR, Linear
 from planner.fit.check.residuals import outliers
@@ -26,6 +26,7 @@ REACH = 100.0
 """N* is judged at this many times the largest run."""
 RIDGE, RIDGE_WIDTH = 0.98, 2.0
 """Correlation of E with an exponent, and ratio of that exponent's 90 % ends, of an open ridge."""
+HALF_WIDTH = 1.645
 SEEN = 4.5
 RECIPE = ("lr", "batch_tokens", "warmup_tokens")
 
@@ -86,17 +87,16 @@ def influence(law: Law, theta: Floats, linear: Linear, flops: float) -> Floats:
     return np.asarray(inverse.T @ (gradient / linear.scale))
 
 
-def check_sensitive(
-    o: Observations, law: Law, theta: Floats, linear: Linear, draws: Floats
-) -> Iterator[Finding]:
-    """Yield a doubt where trimming outliers moves N* by more than its interval."""
+def check_sensitive(o: Observations, law: Law, theta: Floats, linear: Linear) -> Iterator[Finding]:
+    """Yield a doubt where trimming outliers moves N* by more than its interval, to first order."""
     far, _ = outliers(linear)
     if not far.any() or (~far).sum() <= linear.slopes.shape[1] + 2:
         return
     flops = REACH * float(o.flops.max())
-    move = _trimmed_move(law, theta, linear, far, flops)
-    low, high = np.quantile(np.log(law.optimal_params(draws, flops)), [0.05, 0.95])
-    if abs(move) > (high - low) / 2.0:
+    left = linear.take(~far)
+    h = influence(law, theta, left, flops)
+    move = float(h @ left.r - influence(law, theta, linear, flops) @ linear.r)
+    if abs(move) > HALF_WIDTH * left.sigma * float(np.linalg.norm(h)):
         yield Finding(
             "huber-sensitive",
             Severity.WARNING,
@@ -106,13 +106,6 @@ def check_sensitive(
             "Repeat these runs with another seed; report the fit with and without them.",
             float(o.flops[far].sum()),
         )
-
-
-def _trimmed_move(law: Law, theta: Floats, linear: Linear, far: Flags, flops: float) -> float:
-    """Return how ln N* moves when the rows are left out of a least-squares fit, to first order."""
-    whole = influence(law, theta, linear, flops) @ linear.r
-    left = linear.take(~far)
-    return float(influence(law, theta, left, flops) @ left.r - whole)
 
 
 def check_blind_spots(

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import f as fisher
 from scipy.stats import t as student_t
 
 from planner.arrays import Floats
@@ -31,6 +32,8 @@ PRIOR_FREEDOM = 4.0
 ABSORBED = 1e-6
 """A direction of which less than this share of its square is left cannot be tested."""
 SINGULAR = 1e-9
+BINS = 6
+"""Bins of an axis on which nearly every row has a value of its own."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,20 @@ class Linear:
         t = size * np.sqrt(square / variance)
         return Score(size, t, self._freedom(left / np.maximum(square, 1e-300), freedom))
 
+    def together(self, directions: Floats) -> tuple[float, float]:
+        """Return F and its p for all columns of ``directions`` (n, K) at once."""
+        basis = self._basis()
+        left, r = self._without(basis, directions), self._without(basis, self.r[:, None])[:, 0]
+        u, s, _ = np.linalg.svd(left, full_matrices=False)
+        u = u[:, s > np.sqrt(ABSORBED) * np.linalg.norm(self._white(directions))]
+        extra = u.shape[1]
+        freedom = len(r) - basis.shape[1] - extra
+        if extra < 1 or freedom < 2:
+            return 0.0, 1.0
+        explained = float(((u.T @ r) ** 2).sum())
+        ratio = explained / extra / max((float(r @ r) - explained) / freedom, 1e-300)
+        return ratio, float(fisher.sf(ratio, extra, freedom))
+
     @property
     def sigma(self) -> float:
         """Return the residual sd of ln loss after the law."""
@@ -112,10 +129,18 @@ class Linear:
         alone = replace(self, rho=0.0)
         return np.asarray(alone._without(alone._basis(), self.r[:, None])[:, 0])
 
-    def leverage(self) -> Floats:
-        """Return each row's leverage (n,) on the law's parameters."""
-        basis = replace(self, rho=0.0)._basis()
-        return np.asarray((basis**2).sum(axis=1))
+    def standard(self, scale: Floats) -> Floats:
+        """Return |residuals| (n,) of a fit that trusts rows as 1 / scale^2, freed of leverage.
+
+        What the rows of a group share is taken out.
+        """
+        columns = self.slopes
+        if len(np.unique(self.group)) < len(self.r):
+            columns = np.column_stack([columns, np.eye(self.group.max() + 1)[self.group]])
+        u, s, _ = np.linalg.svd(columns / scale[:, None], full_matrices=False)
+        basis, r = u[:, s > SINGULAR * s[0]], self.r / scale
+        room = np.maximum(1.0 - (basis**2).sum(axis=1), 0.05)
+        return np.asarray(scale * np.abs(r - basis @ (basis.T @ r)) / np.sqrt(room))
 
     def _white(self, columns: Floats) -> Floats:
         if self.rho == 0.0:
@@ -160,6 +185,15 @@ class Linear:
         likelihood = -0.5 * (log_v + freedom * np.log(max(float((r**2).sum()), 1e-300)))
         likelihood -= np.log(spread[: basis.shape[1]]).sum()
         return float(likelihood + prior)
+
+
+def binned(axis: Floats) -> Floats:
+    """Return values (n,) shared by a third of the rows or fewer: their own, or bin medians."""
+    if len(np.unique(axis)) <= len(axis) // 3:
+        return axis
+    edges = np.quantile(axis, np.linspace(0.0, 1.0, BINS + 1)[1:-1])
+    index = np.searchsorted(edges, axis)
+    return np.array([np.median(axis[index == k]) for k in index])
 
 
 def indicators(labels: Sequence[object] | np.ndarray) -> tuple[np.ndarray, Floats]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from planner.arrays import Flags, Floats
 from planner.finding import Finding, Severity
+from planner.fit.check.linear import binned
 from planner.observations import Observations
 
 UNDECAYED = frozenset({"constant", "const", "none", "undecayed"})
@@ -109,7 +110,7 @@ def _lr_not_scaled(o: Observations) -> Iterator[Finding]:
 
 def _lr_off_trend(o: Observations) -> Iterator[Finding]:
     """Compare each size's lr with the trend of the others in ln N, ln D and ln B."""
-    sizes, index = np.unique(o.params, return_inverse=True)
+    sizes, index = np.unique(binned(o.params), return_inverse=True)
     if not np.isfinite(o.lr).all() or len(sizes) < 4 or np.ptp(np.log(o.lr)) < 1e-9:
         return
     columns = _trend_columns(o)
@@ -121,9 +122,9 @@ def _lr_off_trend(o: Observations) -> Iterator[Finding]:
         yield Finding(
             "lr-off-trend",
             Severity.WARNING,
-            f"The {int(rows.sum())} runs of {sizes[worst]:.3g} parameters have {gap:.2g} times the "
-            "learning rate that the other sizes' trend gives: they may be under-tuned, and their "
-            "losses too high.",
+            f"The {int(rows.sum())} runs of about {sizes[worst]:.3g} parameters have {gap:.2g} "
+            "times the learning rate that the other sizes' trend gives: they may be under-tuned, "
+            "and their losses too high.",
             "Repeat the longest of them at the trend's rate.",
             float(o.flops[rows].max()),
         )

@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from scipy.stats import f as fisher
-from scipy.stats import spearmanr
 from scipy.stats import t as student_t
 
 from planner.arrays import Flags, Floats
 from planner.finding import Finding, Severity
 from planner.fit.check.budget import SHARES
-from planner.fit.check.linear import Linear, indicators
+from planner.fit.check.linear import Linear, binned, indicators
 from planner.fit.check.populations import split
 from planner.fit.check.rows import clustered
 from planner.observations import Observations
@@ -26,6 +24,8 @@ SUSPECT = 3.0
 """Rows beyond this many robust sd are set aside while the others are judged."""
 LEAST_LEFT = 8
 """Rows below which the residuals of five parameters say nothing."""
+UNEVEN = (3.6, 28.0)
+"""1 in 500 normal tables of n runs exceed t = 3.6 + 28 / n on one of three axes (simulated)."""
 SAME_LEVEL = 0.05
 LARGE_SCATTER = 0.04
 """Seeds differ by .002 to .01 of ln loss, whole published tables by up to .02."""
@@ -77,16 +77,15 @@ def check_residuals(o: Observations, linear: Linear) -> Iterator[Finding]:
     far, t = outliers(linear)
     if far.any():
         yield _outlier_finding(o, linear, far, t)
+    yield from _tuning(o, linear)
+    yield from _uneven(o, linear)
+    yield from _two_populations(o, linear)
     o, linear = o.take(~far), linear.take(~far)
     if len(o) < LEAST_LEFT:
         return
-    high = list(_high_rungs(o, linear))
-    yield from high
+    yield from _high_rungs(o, linear)
     yield from _trends(o, linear)
-    if not high:
-        yield from _shared_noise(o, linear)
-    yield from _uneven(o, linear)
-    yield from _two_populations(o, linear)
+    yield from _shared_noise(o, linear)
 
 
 def _outlier_finding(o: Observations, linear: Linear, far: Flags, t: Floats) -> Finding:
@@ -106,7 +105,7 @@ def _outlier_finding(o: Observations, linear: Linear, far: Flags, t: Floats) -> 
 
 
 def rungs(o: Observations) -> Mapping[str, Floats]:
-    """Return the 0/1 columns of every size, horizon and level of C with two rows or more."""
+    """Return the 0/1 columns of every size, horizon and level of C (or bins of them)."""
     found = {}
     axes = (
         ("{:.3g} parameters", o.params),
@@ -114,8 +113,8 @@ def rungs(o: Observations) -> Mapping[str, Floats]:
         ("{:.3g} FLOPs", np.exp(np.round(np.log(o.flops) / SAME_LEVEL) * SAME_LEVEL)),
     )
     for text, axis in axes:
-        labels, columns = indicators(axis)
-        if 3 <= len(labels) <= len(o) // 2:
+        labels, columns = indicators(binned(axis))
+        if len(labels) >= 3:
             for label, column in zip(labels, columns.T, strict=True):
                 if column.sum() >= 2:
                     found[text.format(label)] = column
@@ -148,15 +147,30 @@ def _high_rungs(o: Observations, linear: Linear) -> Iterator[Finding]:
 def _trends(o: Observations, linear: Linear) -> Iterator[Finding]:
     size = "Check that small and large sizes are tuned alike; add a size."
     data = "Drop or weigh down the shortest horizons and add one twice the longest."
-    tune = "Repeat the runs farthest from the others' setting at theirs."
     cost = 2.0 * float(o.flops.max())
     for name, axis, remedy in (("params", o.params, size), ("tokens", o.tokens, data)):
         yield from _trend(linear, name, _bends(np.log(axis)), remedy, cost)
+
+
+def _tuning(o: Observations, linear: Linear) -> Iterator[Finding]:
+    """Test whether runs off the common lr or batch lie off the law; outliers may be just those."""
+    remedy = "Repeat the runs farthest from the others' setting at theirs, or drop them."
+    x, z = (np.log(axis) - np.log(axis).mean() for axis in (o.params, o.tokens))
+    trend = np.column_stack([np.ones(len(o)), x, z])
     for name, axis in (("lr", o.lr), ("batch", o.batch_tokens)):
         if np.isfinite(axis).all() and np.ptp(np.log(axis)) > 1e-9:
-            log = np.log(axis) - np.log(axis).mean()
-            away = log - linear.slopes @ np.linalg.lstsq(linear.slopes, log, rcond=None)[0]
-            yield from _trend(linear, name, np.column_stack([log, away**2]), tune, cost)
+            log = np.log(axis)
+            away = log - trend @ np.linalg.lstsq(trend, log, rcond=None)[0]
+            ratio, p = linear.together(np.column_stack([away, away**2, away * x, away * z]))
+            if p < SHARES[f"trend-in-{name}"]:
+                yield Finding(
+                    f"trend-in-{name}",
+                    Severity.WARNING,
+                    f"The loss follows how far a run's {name} lies off the others' trend in size "
+                    f"and tokens (F = {ratio:.1f}, p = {p:.1g}): the runs are not tuned alike.",
+                    remedy,
+                    2.0 * float(o.flops.max()),
+                )
 
 
 def _bends(axis: Floats) -> Floats:
@@ -194,16 +208,7 @@ def _shared_noise(o: Observations, linear: Linear) -> Iterator[Finding]:
     _, columns = indicators(o.params)
     if not 3 <= columns.shape[1] <= len(o) // 2:
         return
-    law = np.linalg.matrix_rank(linear.slopes)
-    both = np.column_stack([linear.slopes, columns])
-    extra = int(np.linalg.matrix_rank(both)) - int(law)
-    freedom = len(o) - law - extra
-    if extra < 1 or freedom < 2:
-        return
-    left = _squares(linear.slopes, linear.r)
-    within = _squares(both, linear.r)
-    ratio = ((left - within) / extra) / max(within / freedom, 1e-300)
-    p = float(fisher.sf(ratio, extra, freedom))
+    ratio, p = linear.together(columns)
     readier = RUN_PATTERN if _looks_like_runs(o) else 1.0
     if p < SHARES["clustered-rows"] * readier:
         yield clustered(
@@ -221,29 +226,43 @@ def _looks_like_runs(o: Observations) -> bool:
     )
 
 
-def _squares(columns: Floats, y: Floats) -> float:
-    return float(((y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]) ** 2).sum())
-
-
 def _uneven(o: Observations, linear: Linear) -> Iterator[Finding]:
-    """Rank correlation of |residual| with N, D and C: heavy tails alone do not raise it."""
-    size = np.abs(linear.left()) / np.sqrt(np.maximum(1.0 - linear.leverage(), 0.05))
+    """Compare the scatter of the lower and the upper half of N, D and C (Layard 1973).
+
+    Heavy tails widen the test: the variance of a log variance is (kurtosis - 1) / n.
+    """
     axes = {"params": o.params, "tokens": o.tokens, "compute": o.flops}
-    found = {name: spearmanr(size, axis) for name, axis in axes.items() if np.ptp(axis) > 0}
-    name, least = min(found.items(), key=lambda item: float(item[1].pvalue))
-    if least.pvalue < SHARES["uneven-noise"] / len(axes):
-        low = axes[name] <= np.median(axes[name])
-        ratio = float(np.sqrt((size[low] ** 2).mean() / (size[~low] ** 2).mean()))
+    halves = {name: axis <= np.median(axis) for name, axis in axes.items()}
+    found = {name: _apart(linear, low) for name, low in halves.items() if not low.all()}
+    name = max(found, key=lambda each: abs(found[each][1]))
+    ratio, t = found[name]
+    low = halves[name]
+    own = len(o) - (len(set(o.group)) if len(set(o.group)) < len(o) else 0)
+    if abs(t) > UNEVEN[0] + UNEVEN[1] / own:
         yield Finding(
             "uneven-noise",
             Severity.WARNING,
-            f"Runs with little {name} scatter {ratio:.1f} times as much as those with much (rank "
-            f"correlation {least.statistic:.2f}, p = {least.pvalue:.1g}); equal weights trust the "
-            "noisy ones too much.",
+            f"Runs with little {name} scatter {ratio:.1f} times as much as those with much (t = "
+            f"{t:.1f}); equal weights trust the noisy ones too much.",
             "Fit with weights of one over the noise variance, or repeat the noisy runs with two "
             "more seeds.",
             2.0 * float(o.flops[low if ratio > 1 else ~low].sum()),
         )
+
+
+def _apart(linear: Linear, low: Flags) -> tuple[float, float]:
+    """Return the ratio of the two halves' scatter, and the t of its logarithm.
+
+    The fit is repeated with the halves' own weights, lest the noisy half lend its errors.
+    """
+    mean = np.ones(len(low))
+    for _ in range(3):
+        squares = linear.standard(np.sqrt(mean)) ** 2
+        mean = np.where(low, squares[low].mean(), squares[~low].mean()) + 1e-30
+    kurtosis = max(float(((squares / np.maximum(mean, 1e-300)) ** 2).mean()), 3.0)
+    log_ratio = float(np.log(squares[low].mean() / squares[~low].mean()))
+    error = np.sqrt((kurtosis - 1.0) * (1.0 / low.sum() + 1.0 / (~low).sum()))
+    return float(np.exp(log_ratio / 2.0)), log_ratio / float(error)
 
 
 def _two_populations(o: Observations, linear: Linear) -> Iterator[Finding]:

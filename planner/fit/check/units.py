@@ -32,7 +32,10 @@ BASES = {
 }
 """Ratio of one loss in two units, as a difference of ln loss."""
 BASE_TOLERANCE = 0.06
-SAME_SIZE = 0.005
+SAME_COUNT = 0.05
+"""Rounded feed-forward widths and grouped heads move N by up to a few per cent."""
+SAME_SIZE, SAME_COST, LEAST_TWINS = 0.005, 2e-4, 2
+"""Differences of ln N, and of ln C / D, that rounding explains; two models may agree by chance."""
 
 
 def check_units(o: Observations) -> Iterator[Finding]:
@@ -103,17 +106,13 @@ def _conventions(o: Observations, log_ratio: Floats) -> Iterator[Finding]:
     sizes, index = np.unique(o.params, return_inverse=True)
     spread = max(float(np.ptp(log_ratio[index == k])) for k in range(len(sizes)))
     beside = exact.any() and other.any() and o.params[other].max() >= o.params[exact].min()
-    odd = split(_cubic(np.log(o.params)), log_ratio) if len(o) >= 16 else None
-    jump = odd is not None and odd.real and odd.shift > OTHER
-    if beside or spread > OTHER or jump:
-        among = other if beside or odd is None else odd.high
+    if beside or spread > OTHER:
         yield Finding(
-            "convention-mixed",
+            "flops-mixed",
             Severity.WARNING,
-            f"C / 6 N D jumps by {100 * max(spread, float(np.ptp(log_ratio))):.0f} % between rows "
-            f"of like size ({_rows(among, o)} against the others): FLOPs or parameters are counted "
-            "in two ways.",
-            "Recompute C and N of every row under one convention; nothing need be trained.",
+            f"C is 6 N D in {int(exact.sum())} rows and up to {100 * np.ptp(log_ratio):.0f} % more "
+            f"in others of like size ({_rows(other, o)}): FLOPs are counted in two ways.",
+            "Recompute C of every row under one convention; nothing need be trained.",
         )
     elif np.median(log_ratio) < np.log(FORWARD_ONLY):
         yield Finding(
@@ -123,11 +122,6 @@ def _conventions(o: Observations, log_ratio: Floats) -> Iterator[Finding]:
             "alone, or parameters with a large embedding.",
             "Give FLOPs of forward and backward pass for the parameters that are counted.",
         )
-
-
-def _cubic(x: Floats) -> Floats:
-    at = (x - x.mean()) / max(float(x.std()), 1e-12)
-    return np.asarray(np.vander(at, 4, increasing=True)[:, : min(4, len(np.unique(x)))])
 
 
 def _loss_base(o: Observations) -> Iterator[Finding]:
@@ -151,22 +145,43 @@ def _loss_base(o: Observations) -> Iterator[Finding]:
 
 
 def _one_shape_two_counts(o: Observations) -> Iterator[Finding]:
-    """Two parameter counts for one width and depth, or two bookkeepings of 12 depth width^2."""
-    if not (np.isfinite(o.width) & np.isfinite(o.depth)).all():
-        return
-    shapes, index = np.unique(np.column_stack([o.depth, o.width]), axis=0, return_inverse=True)
-    log_n = np.log(o.params)
-    spread = np.array([np.ptp(log_n[index.ravel() == k]) for k in range(len(shapes))])
-    if spread.max() > SAME_SIZE:
-        depth, width = shapes[int(np.argmax(spread))]
-        yield Finding(
-            "n-mixed",
-            Severity.WARNING,
-            f"{int((spread > SAME_SIZE).sum())} shapes have two parameter counts, up to "
-            f"{100 * np.expm1(spread.max()):.0f} % apart (depth {depth:.0f}, width {width:.0f}): "
-            "embeddings are counted in some rows only.",
-            "Count N in one way in every row; nothing need be trained.",
+    """Look for models known by width and depth, or by C / D, that have two parameter counts."""
+    shaped = bool((np.isfinite(o.width) & np.isfinite(o.depth)).all())
+    if shaped and (apart := _bookkeeping(o)) > SAME_COUNT:
+        yield _n_mixed(
+            f"Parameters leave the line a depth width^2 + b width by up to {100 * apart:.0f} %"
         )
+        return
+    cost = np.round(np.log(o.flops / o.tokens) / SAME_COST)
+    models = np.column_stack([o.depth, o.width] if shaped else [cost])
+    _, index = np.unique(models, axis=0, return_inverse=True)
+    log_n, rows = np.log(o.params), index.ravel()
+    spread = np.array([np.ptp(log_n[rows == k]) for k in range(rows.max() + 1)])
+    mixed = int((spread > SAME_SIZE).sum())
+    if mixed >= (1 if shaped else LEAST_TWINS):
+        name = "width and depth" if shaped else "FLOPs per token"
+        yield _n_mixed(
+            f"{mixed} models known by their {name} have two parameter counts, up to "
+            f"{100 * np.expm1(spread.max()):.0f} % apart"
+        )
+
+
+def _bookkeeping(o: Observations) -> float:
+    """Return the largest relative distance of N from a depth width^2 + b width."""
+    if len(np.unique(o.params)) < 4:
+        return 0.0
+    terms = np.column_stack([o.depth * o.width**2, o.width]) / o.params[:, None]
+    line = np.linalg.lstsq(terms, np.ones(len(o)), rcond=None)[0]
+    return float(np.abs(terms @ line - 1.0).max())
+
+
+def _n_mixed(what: str) -> Finding:
+    return Finding(
+        "n-mixed",
+        Severity.WARNING,
+        f"{what}: embeddings are counted in some rows only.",
+        "Count N in one way in every row; nothing need be trained.",
+    )
 
 
 def _rows(which: Flags, o: Observations) -> str:
