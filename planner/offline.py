@@ -17,7 +17,8 @@ from planner.decide.sizes import BlackBox, Family
 from planner.errors import UsageError
 from planner.estimate import LEVEL, Estimate
 from planner.finding import Finding, Severity
-from planner.fit.loss_fit import LossFit, fit_loss
+from planner.fit.engine import fit_loss
+from planner.fit.loss_fit import LossFit
 from planner.observations import Observations
 from planner.plan.make import Evidence, make_plan
 from planner.plan.objective import Objective, objective_from_options

@@ -102,7 +102,7 @@ def test_fit_and_plan_of_somebody_elses_table(table, tmp_path):
 
 
 def test_python_and_command_line_give_the_same_numbers(table, tmp_path):
-    from planner.fit.loss_fit import fit_loss
+    from planner.fit.engine import fit_loss
     from planner.table import read_runs
 
     shown = json.loads(planner("fit", table, *MAPS, "--json").stdout)

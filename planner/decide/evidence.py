@@ -11,8 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from planner.fit.engine import fit_loss
 from planner.fit.held_out import Judgement, Prediction, judge
-from planner.fit.loss_fit import LossFit, fit_loss
+from planner.fit.loss_fit import LossFit
 from planner.fit.transfer import HyperFit, fit_hyper
 from planner.observations import Observations
 from planner.run import Run

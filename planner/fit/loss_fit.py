@@ -3,10 +3,11 @@
 Statistical draws hold the law for right. Predictive draws add, per draw s (contracts.md section 1),
 
     which law       a member drawn by its weight from rolling-origin error
-    discrepancy     ln(L - E) += .04 d g_s   and   ln N* += .15 d h_s,    d = log10(C / C_max) >= 0
+    discrepancy     ln L += l r d g_s   and   ln N* += m d h_s,    d = log10(C / C_max) >= 0
 
-with g, h standard normal and shared by all points of a draw, so that neighbouring sizes at one C
-move together. After a failed held-out rung every draw moves away from the median by ``factor``.
+with l, r, m and the t tails of g, h learned by :mod:`planner.fit.discrepancy`; g and h are shared
+by all points of a draw, so that neighbouring sizes at one C move together. After a failed held-out
+rung every draw moves away from the median by ``factor``.
 """
 
 from __future__ import annotations
@@ -18,18 +19,13 @@ from typing import Any, Literal
 import numpy as np
 
 from planner.arrays import Floats
-from planner.errors import EvidenceError, UsageError
+from planner.errors import UsageError
 from planner.estimate import LEVEL, Estimate
 from planner.finding import Finding
-from planner.fit.check import check_fit, check_points, too_thin
-from planner.fit.law_fit import fit_law
-from planner.fit.laws import CHINCHILLA, CHINCHILLA_TIED
-from planner.fit.points import Points
+from planner.fit.discrepancy import Discrepancy
 from planner.fit.registry import law_named
-from planner.fit.select import choose, rolling_origin, stacking_weights
-from planner.observations import Observations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Kind = Literal["predictive", "statistical"]
 
 
@@ -42,15 +38,6 @@ class FitRange:
     flops: tuple[float, float]
     n_points: int
     n_sizes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Discrepancy:
-    """How wrong the law itself may be beyond the data: sd per decade of C, and a widening."""
-
-    loss_per_decade: float = 0.04
-    ln_n_per_decade: float = 0.15
-    factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -111,15 +98,12 @@ class LossFit:
         n, d = np.atleast_1d(params).astype(float), np.atleast_1d(tokens).astype(float)
         pick, common, tilt = self._shared_draws(seed)
         decades = self._decades(6.0 * n * d if flops is None else np.atleast_1d(flops))
-        shift = np.exp(self.discrepancy.ln_n_per_decade * decades * tilt)
-        floor, loss = np.empty_like(shift), np.empty_like(shift)
+        shift = np.exp(self.discrepancy.log_params(decades, tilt))
+        log_loss = self.discrepancy.log_loss(decades, common)
         for k, member in enumerate(self.members):
             rows = pick == k
             law, theta = law_named(member.law), member.draws[rows]
-            floor[rows] = law.floor(theta, n / shift[rows])
-            loss[rows] = law.predict(theta, n / shift[rows], d * shift[rows])
-        scale = np.exp(self.discrepancy.loss_per_decade * decades * common)
-        log_loss = np.log(floor + (loss - floor) * scale)
+            log_loss[rows] += np.log(law.predict(theta, n / shift[rows], d * shift[rows]))
         if run_noise:
             noise = np.random.default_rng([seed, 1]).standard_normal(log_loss.shape)
             log_loss = log_loss + self.sigma * noise
@@ -156,9 +140,8 @@ class LossFit:
         for k, member in enumerate(self.members):
             rows = pick == k
             best[rows] = law_named(member.law).optimal_params(member.draws[rows], flops)
-        shift = self.discrepancy.ln_n_per_decade * self._decades(np.array([flops])) * tilt
-        log_n = np.log(best) + shift[:, 0]
-        return np.exp(self._widen(log_n[:, None]))[:, 0]
+        shift = self.discrepancy.log_params(self._decades(np.array([flops])), tilt)
+        return np.exp(self._widen(np.log(best)[:, None] + shift))[:, 0]
 
     def widened(self, factor: float) -> LossFit:
         """Return the fit with every predictive interval ``factor`` times as wide."""
@@ -169,7 +152,7 @@ class LossFit:
         """Return each draw's member, shape (S,), and the two discrepancies, each (S, 1)."""
         rng = np.random.default_rng([seed, 0])
         size = len(self.draws)
-        common, tilt = rng.standard_normal((2, size, 1))
+        common, tilt = rng.standard_t(self.discrepancy.freedom, (2, size, 1))
         edges = np.cumsum([member.weight for member in self.members])
         pick = np.minimum(np.searchsorted(edges, rng.random(size)), len(self.members) - 1)
         return pick, common, tilt
@@ -228,66 +211,3 @@ _PLAIN = ("law", "params", "sigma", "status", "method", "n_convention", "flops_c
 
 def _none_if_nan(value: float) -> float | None:
     return None if np.isnan(value) else value
-
-
-def fit_loss(  # noqa: PLR0913 - the public call: every choice has a name and a default
-    observations: Observations,
-    *,
-    law: str = "auto",
-    loss: str = "huber",
-    delta: float | None = None,
-    weights: Floats | None = None,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> LossFit:
-    """Fit a loss law (``auto``, ``chinchilla`` or ``chinchilla-tied``).
-
-    ``loss`` is ``huber`` (``delta`` in ln loss; None: 1.345 robust sd) or ``ls``; ``weights`` (n,)
-    are relative precisions, for instance to let long horizons weigh more. Raises EvidenceError
-    with the reasons when no law can be fitted.
-    """
-    if reasons := too_thin(observations):
-        raise EvidenceError("no loss law can be fitted: " + "; ".join(reasons))
-    if loss not in ("huber", "ls"):
-        raise UsageError(f"there is no loss named {loss!r}; known: huber, ls")
-    laws = (CHINCHILLA, CHINCHILLA_TIED) if law == "auto" else (law_named(law),)
-    points = Points.of(observations.params, observations.tokens, observations.loss, weights)
-    width = np.inf if loss == "ls" else delta
-    fits = [fit_law(points, candidate, width, observations.group, seed) for candidate in laws]
-    rolling = rolling_origin(fits, observations.flops, observations.group)
-    shares, errors = stacking_weights(rolling).tolist(), rolling.errors.tolist()
-    chosen = fits[choose(rolling)]
-    how = "least squares" if loss == "ls" else f"huber, delta {chosen.delta:.3g}"
-    fit = LossFit(
-        law=chosen.law.name,
-        params=chosen.params,
-        draws=chosen.theta,
-        names=chosen.law.names,
-        sigma=chosen.sigma,
-        status=chosen.status,
-        range=_range(observations),
-        method=f"{how}; {chosen.draws.method}",
-        members=tuple(
-            Member(f.law.name, share, f.params, f.theta, error)
-            for f, share, error in zip(fits, shares, errors, strict=True)
-        ),
-        n_convention=observations.n_convention,
-        flops_convention=observations.flops_convention,
-        level=level,
-    )
-    theta = np.array(list(fit.params.values()))
-    doubts = check_fit(observations, theta, fit.status, fit.sigma, fit.draws)
-    return replace(fit, findings=check_points(observations) + doubts)
-
-
-def _range(observations: Observations) -> FitRange:
-    def span(values: Floats) -> tuple[float, float]:
-        return float(values.min()), float(values.max())
-
-    return FitRange(
-        span(observations.params),
-        span(observations.tokens),
-        span(observations.flops),
-        len(observations),
-        len(np.unique(observations.params)),
-    )

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from planner.fit.engine import fit_loss
 from planner.fit.laws import CHINCHILLA
-from planner.fit.loss_fit import fit_loss
 from planner.fit.points import Points
 from planner.fit.solve import solve
 from planner.table import read_runs

@@ -7,9 +7,9 @@ import pytest
 
 from planner.errors import UsageError
 from planner.finding import Severity
+from planner.fit.engine import fit_loss
 from planner.fit.held_out import Prediction, judge, predict_held_out
 from planner.fit.laws import CHINCHILLA, optimal_params
-from planner.fit.loss_fit import fit_loss
 from tests.fit.planted import TRUTH, TRUTHS, ladder
 
 SIGMA = 0.005

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from planner.fit.loss_fit import LossFit, fit_loss
+from planner.fit.engine import fit_loss
+from planner.fit.loss_fit import LossFit
 from planner.observations import Observations
 from planner.offline import FitOptions, fit_command, predict_command
 from planner.table import read_runs

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from planner.errors import EvidenceError, UsageError
+from planner.fit.engine import fit_loss
 from planner.fit.laws import CHINCHILLA, optimal_params
-from planner.fit.loss_fit import LossFit, fit_loss
+from planner.fit.loss_fit import LossFit
 from tests.fit.planted import TRUTH, ladder, many_runs
 
 FAR = (np.array([1e6]), np.array([1e8]))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from planner.finding import Finding, Severity
+from planner.fit.engine import fit_loss
 from planner.fit.held_out import judge, predict_held_out
-from planner.fit.loss_fit import fit_loss
 from planner.fit.transfer import fit_hyper
 from planner.observations import Observations
 from planner.plan.make import Evidence, make_plan

@@ -26,8 +26,11 @@ from planner.fit.points import Points
 
 BEND, SLOPE = 1.0, 2.0
 """Most a curve's exponent of N, and its slope in ln N at the middle, may be in size."""
-_STEEPEST = 5.0
-_KEEP = 12
+_STEEPEST, _FARTHEST = 5.0, 300.0
+"""Where ln of the exponent and ln of a term are cut off: far outside any data, or numbers end."""
+_FAR = 300.0
+"""Logs beyond this are as good as zero or infinite: draws far outside the data reach them."""
+_KEEP = 20
 _BENDS = (-0.6, 0.05, 0.6)
 _LEAST_BEND = 1e-6
 
@@ -78,15 +81,15 @@ class Farseer:
     ) -> tuple[Floats, Floats, Floats, Floats]:
         """Return the floor, the data term, the exponent of D and ln D/D0, each (..., n)."""
         x = np.log(np.asarray(params, float))
-        exponent = np.exp(_curve(theta, 0, x))
+        exponent = np.exp(np.minimum(_curve(theta, 0, x), _STEEPEST))
         distance = np.log(np.asarray(tokens, float)) - np.log(row(theta, 9))
-        data = np.exp(_curve(theta, 1, x) - exponent * distance)
-        return np.exp(_curve(theta, 2, x)), data, exponent, distance
+        data = np.exp(np.clip(_curve(theta, 1, x) - exponent * distance, -_FAR, _FAR))
+        return self.floor(theta, params), data, exponent, distance
 
     def floor(self, theta: Floats, params: Floats) -> Floats:
         """Return the loss of these sizes with endless data, shape (..., n): it falls with N."""
         x = np.log(np.atleast_1d(np.asarray(params, float)))
-        return np.asarray(np.exp(_curve(theta, 2, x)))
+        return np.asarray(np.exp(np.clip(_curve(theta, 2, x), -_FAR, _FAR)))
 
     def optimal_params(self, theta: Floats, flops: float) -> Floats:
         """Return N*(C), by search."""
@@ -126,8 +129,8 @@ class Farseer:
             _bent(points.x, phi[:, [2 * i, 2 * i + 1, 6 + i]]) for i in range(3)
         )
         exponent = np.exp(np.minimum(e, _STEEPEST))
-        data = np.clip(g - points.z * exponent, -300.0, 300.0)
-        log_loss = np.logaddexp(np.clip(f, -300.0, 300.0), data)
+        data = np.clip(g - points.z * exponent, -_FAR, _FAR)
+        log_loss = np.logaddexp(np.clip(f, -_FAR, _FAR), data)
         by_data = np.exp(data - log_loss)
         by_floor, by_exponent = 1.0 - by_data, -by_data * points.z * exponent
         out = np.empty((len(phi), 9, len(points)))
@@ -144,6 +147,10 @@ class Farseer:
         pairs = np.stack([scaled * np.exp(-bends * points.x0), phi[..., 1:6:2] - scaled], axis=-1)
         unit = np.full((*phi.shape[:-1], 1), np.exp(points.z0))
         return np.concatenate([pairs.reshape(*phi.shape[:-1], 6), bends, unit], axis=-1)
+
+
+def _bounded_exp(log: Floats) -> Floats:
+    return np.asarray(np.exp(np.clip(log, -_FARTHEST, _FARTHEST)))
 
 
 def _curve(theta: Floats, index: int, x: Floats) -> Floats:
