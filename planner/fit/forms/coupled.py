@@ -23,7 +23,8 @@ from planner.fit.forms.common import five_box, project, row
 from planner.fit.laws import optimal_params
 from planner.fit.points import Points
 
-GAMMA = (0.05, 10.0)
+GAMMA = (0.1, 10.0)
+"""Bounds of gamma: at the lower one the larger term already stands alone."""
 _STARTS = (0.3, 0.6, 1.0, 1.7, 3.0)
 
 

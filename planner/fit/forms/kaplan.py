@@ -35,22 +35,22 @@ class KaplanFloor:
         self, theta: Floats, params: Floats, tokens: Floats, extra: Floats | None = None
     ) -> Floats:
         """Return losses in nats per token, shape (..., n)."""
-        return COUPLED.predict(_coupled(theta), params, tokens)
+        log_sum, _, _ = _log_sum(theta, params, tokens)
+        return np.asarray(row(theta, 0) + np.exp(row(theta, 4) * log_sum))
 
     def gradient(
         self, theta: Floats, params: Floats, tokens: Floats, extra: Floats | None = None
     ) -> Floats:
         """Return dL/d(E, Nc, Dc, alphaN, alphaD), shape (..., n, 5)."""
-        inner = COUPLED.gradient(_coupled(theta), params, tokens)
-        _, a, _, ratio, _, gamma = (row(_coupled(theta), i) for i in range(6))
-        log_nc = np.log(row(theta, 1))
-        by_ratio = inner[..., 3] + inner[..., 1] * a * log_nc
+        log_sum, by_size, distance = _log_sum(theta, params, tokens)
+        size, data = row(theta, 3), row(theta, 4)
+        term = np.exp(data * log_sum)
         slopes = [
-            inner[..., 0],
-            inner[..., 1] * a * ratio / row(theta, 1),
-            inner[..., 2],
-            by_ratio / gamma,
-            inner[..., 5] - by_ratio * ratio / gamma,
+            np.ones_like(term),
+            term * size * by_size / row(theta, 1),
+            term * data * (1.0 - by_size) / row(theta, 2),
+            term * by_size * distance,
+            term * (log_sum - by_size * distance * size / data),
         ]
         return np.stack(slopes, axis=-1)
 
@@ -59,8 +59,11 @@ class KaplanFloor:
         return COUPLED.floor(theta, params)
 
     def optimal_params(self, theta: Floats, flops: float) -> Floats:
-        """Return N*(C), in closed form."""
-        return COUPLED.optimal_params(_coupled(theta), flops)
+        """Return N*(C), where alphaN/alphaD (Nc/N)^(alphaN/alphaD) = Dc/D."""
+        _, nc, dc, size, data = np.moveaxis(np.asarray(theta, float), -1, 0)
+        ratio = size / data
+        log_size = np.log(ratio) + ratio * np.log(nc) + np.log(flops / 6.0) - np.log(dc)
+        return np.asarray(np.exp(log_size / (1.0 + ratio)))
 
     def box(self, points: Points) -> tuple[Floats, Floats]:
         """Return the bounds of (ln E, ln a, ln b, alphaN, alphaD)."""
@@ -86,11 +89,13 @@ class KaplanFloor:
         return np.stack([np.exp(phi[..., 0]), nc, dc, phi[..., 3], phi[..., 4]], axis=-1)
 
 
-def _coupled(theta: Floats) -> Floats:
-    """Return the same law as (E, A, B, alpha, 1, gamma)."""
-    e, nc, dc, size, data = np.moveaxis(np.asarray(theta, float), -1, 0)
-    ratio = size / data
-    return np.stack([e, np.exp(ratio * np.log(nc)), dc, ratio, np.ones_like(e), data], axis=-1)
+def _log_sum(theta: Floats, params: Floats, tokens: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return ln of the sum in the bracket, the size term's share of it, and ln Nc/N."""
+    distance = np.log(row(theta, 1)) - np.log(np.asarray(params, float))
+    size = row(theta, 3) / row(theta, 4) * distance
+    data = np.log(row(theta, 2)) - np.log(np.asarray(tokens, float))
+    log_sum = np.logaddexp(size, data)
+    return log_sum, np.exp(size - log_sum), distance
 
 
 KAPLAN_FLOOR = KaplanFloor()
