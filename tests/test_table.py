@@ -12,7 +12,8 @@ from planner.errors import TableError
 from planner.observations import Observations
 from planner.run import Run, Status, Trial
 from planner.shape import Size
-from planner.table import read_runs, runs_frame
+from planner.importers.study import runs_frame
+from planner.table import read_runs
 from planner.where import parse_where
 
 ROWS = {
