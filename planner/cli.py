@@ -130,14 +130,22 @@ def fit(
     where: Annotated[str | None, typer.Option(help="Rows to keep: `tokens > 1e9`.")] = None,
     map_: Annotated[list[str] | None, typer.Option("--map", help="theirs=ours")] = None,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.9,
+    curves: Annotated[
+        Path | None, typer.Option(help="Training curves: doubt runs that ended badly.")
+    ] = None,
     out: Folder = None,
     json: Json = False,
 ) -> None:
-    """Fit a loss law, with intervals and findings."""
+    """Fit a loss law, with intervals and findings.
+
+    --curves FILE|DIR checks the fitted final losses against the runs' training curves: learning
+    rates not decayed, mixed schedules, early ends, spikes, losses in another unit. What it finds
+    joins the findings; the law is fitted to the same losses as without it.
+    """
     from planner.offline import FitOptions, fit_command
 
     options = FitOptions(law, loss, delta, level, where, tuple(map_ or ()))
-    fit_command(source, options, out, as_json=json)
+    fit_command(source, options, out, curves, as_json=json)
 
 
 @app.command()

@@ -6,17 +6,18 @@ import csv
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from planner.decide.evidence import loss_runs
+from planner.decide.evidence import fit_hyper_of, loss_runs
 from planner.decide.sizes import BlackBox, Family
 from planner.errors import UsageError
 from planner.estimate import LEVEL, Estimate
 from planner.finding import Finding, Severity
+from planner.fit.check_curves import check_curves
 from planner.fit.engine import fit_loss
 from planner.fit.loss_fit import LossFit
 from planner.observations import Observations
@@ -31,7 +32,6 @@ from planner.units import format_count, format_interval, parse_count
 
 DEFAULT_REACH = 100.0
 """Without a target the plan is for this many times the largest proxy (contracts.md section 3)."""
-
 
 COUNTED = 1e3
 """From here on a number is shown as a count: 25M rather than 25,000,000."""
@@ -68,13 +68,24 @@ class Source:
     observations: Observations | None = None
 
 
-def fit_command(path: Path, options: FitOptions, out: Path | None, *, as_json: bool) -> None:
+def fit_command(
+    path: Path, options: FitOptions, out: Path | None, curves: Path | None = None, *, as_json: bool
+) -> None:
     """Fit a table or a study, print the law and its findings, write fit.json."""
     source = _source(path, options)
+    if curves is not None:
+        source = _doubted(source, curves)
     if (folder := out or (path if path.is_dir() else None)) is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / "fit.json", source.fit.to_json())
-    _print(json.dumps(source.fit.to_json()) if as_json else fit_text(source.fit))
+        _write(folder / "fit.json", _fit_json(source))
+    _print(json.dumps(_fit_json(source)) if as_json else fit_text(source.fit))
+
+
+def _fit_json(source: Source) -> dict[str, Any]:
+    """Return the content of fit.json; a study's holds its fits of lr and batch as well."""
+    if source.study is None:
+        return source.fit.to_json()
+    return source.fit.to_json() | {"hyper": fit_hyper_of(source.study.runs_by_stage).to_json()}
 
 
 def predict_command(
@@ -152,14 +163,8 @@ def write_conclusion(folder: Path, *, report: bool) -> Plan:
 def plan_study(study: Study, found: Conclusion, objective: Objective) -> Plan:
     """Plan from everything a study found, over the shapes of its own ladder."""
     family: Family = study.family or BlackBox.of([run.size for run in study.ledger.runs.values()])
-    evidence = Evidence(
-        found.loss,
-        found.hyper,
-        found.judgement,
-        found.findings,
-        facts_of(study),
-        provenance_of(study),
-    )
+    facts, origin = facts_of(study), provenance_of(study)
+    evidence = Evidence(found.loss, found.hyper, found.judgement, found.findings, facts, origin)
     return make_plan(evidence, objective, family=family)
 
 
@@ -180,12 +185,7 @@ def write_study_report(study: Study, found: Conclusion, plan: Plan, folder: Path
         prediction=study.prediction,
         judgement=found.judgement,
         rounds=tuple(
-            StageSummary(
-                entry.stage,
-                entry.why,
-                len(entry.trials),
-                study.spent_on(entry),
-            )
+            StageSummary(entry.stage, entry.why, len(entry.trials), study.spent_on(entry))
             for entry in study.ledger.rounds
         ),
         recipe=study.env["recipe"],
@@ -244,6 +244,19 @@ def _source(path: Path, options: FitOptions) -> Source:
     if table.unknown_columns:
         _say(f"columns not used: {', '.join(table.unknown_columns)}")
     return Source(options.fit(table.observations), None, table.observations)
+
+
+def _doubted(source: Source, path: Path) -> Source:
+    """Add what the training curves say about the fitted runs to the fit's findings."""
+    from planner.curves import read_curves
+
+    if source.observations is None:
+        raise UsageError("--curves speaks of runs: fit a runs table or a study, not a fit.json")
+    fitted, study = set(source.observations.key), source.study
+    others = study.ledger.runs.keys() - fitted if study else set()
+    curves = [curve for curve in read_curves(path) if curve.run not in others]
+    findings = source.fit.findings + check_curves(source.observations, curves)
+    return replace(source, fit=replace(source.fit, findings=findings))
 
 
 def _read_fit(path: Path) -> LossFit:

@@ -27,6 +27,7 @@ from planner.proxies._planted import (
     Truth,
     Warmup,
 )
+from planner.proxies._schedule import learning_rates
 from planner.proxy import Context, Outcome
 from planner.run import Status, Trial
 from planner.shape import ModelShape, ShapeFamily, Size, size_from_mapping
@@ -141,11 +142,12 @@ class SyntheticProxy:
 
     def _report_curve(self, trial: Trial, ctx: Context, end: int) -> None:
         params = self.size(trial.shape).params_matmul
-        penalty = self.truth.penalty(trial, params)
+        penalty, rates = self.truth.penalty(trial, params), learning_rates(trial)
         for tokens in np.linspace(trial.fork_at, end, POINTS + 1)[1:].astype(int):
             loss = float(self.truth.best_loss(params, float(tokens))) + penalty
             loss = min(loss + _undecayed(trial, int(tokens)), START)
-            ctx.report(tokens=int(tokens), loss=loss, lr=trial.lr)
+            step = max(1, int(tokens) // trial.batch_tokens)
+            ctx.report(tokens=int(tokens), loss=loss, lr=float(rates[step - 1]))
 
     def _range_test(self, trial: Trial, ctx: Context) -> Outcome:
         """Raise lr geometrically: the loss falls most steeply at lr*, and blows up at the edge."""

@@ -1,8 +1,33 @@
-"""Hypothesis draws the same cases in every run, so that a green run stays green."""
+"""What all tests share: the same hypothesis cases in every run, and one finished study."""
 
 from __future__ import annotations
 
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
+from planner.campaign import run_campaign
+from tests.studies import small_space
+
+# So that a green run stays green.
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """Return the folder of the small study, swept, fitted and planned; not to be written to."""
+    folder = tmp_path_factory.mktemp("finished")
+    before = signal.getsignal(signal.SIGTERM)
+    run_campaign(small_space(folder), folder / "study", report=False)
+    signal.signal(signal.SIGTERM, before)
+    return folder / "study"
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Path:
+    """Return a copy of the finished study that a test may change."""
+    return Path(shutil.copytree(finished, tmp_path / "study"))

@@ -4,6 +4,7 @@
     lr       = fitted lr*(N, D, batch), a quarter of its sd (in ln) to the low side
     warmup   = the fitted or usual one, transferred in steps (planner/fit/warmup.py), >= 20 steps
     weight decay and beta2 by the rules of planner/decide/rules.py
+    schedule = every proxy's: linear warmup, constant, 1-sqrt cooldown to zero;  clip = 1
 
 Ladder, held-out rung and plan all come through here, so that no rung differs from another in
 anything but what the laws say. Results lie on a lattice (lr by 2^(1/4), tokens by whole steps).

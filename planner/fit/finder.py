@@ -12,7 +12,6 @@ full run's optimum away from it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +35,7 @@ MIN_POINTS = 30
 
 @dataclass(frozen=True, slots=True)
 class RangeTest:
-    """The bracket of one range test, or the median of several."""
+    """The bracket of one range test."""
 
     lr_steep: float
     lr_div: float
@@ -44,8 +43,6 @@ class RangeTest:
     low: float
     high: float
     diverged: bool
-    spread: float = 0.0
-    """sd of ln lr_steep between seeds (0 for one test)."""
 
 
 def range_test(lr: Floats, loss: Floats, tokens: Floats | None = None) -> RangeTest:
@@ -82,19 +79,10 @@ def range_test(lr: Floats, loss: Floats, tokens: Floats | None = None) -> RangeT
     return _bracket(steep, float(lr[end if diverged else -1]), diverged)
 
 
-def combine(tests: Sequence[RangeTest]) -> RangeTest:
-    """Return the median test of several seeds and the spread of ln lr_steep between them."""
-    steep = np.log([test.lr_steep for test in tests])
-    edge = np.exp(np.median(np.log([test.lr_div for test in tests])))
-    diverged = sum(test.diverged for test in tests) * 2 >= len(tests)
-    spread = float(np.std(steep, ddof=1)) if len(tests) > 1 else 0.0
-    return _bracket(float(np.exp(np.median(steep))), float(edge), diverged, spread)
-
-
-def _bracket(steep: float, edge: float, diverged: bool, spread: float = 0.0) -> RangeTest:
+def _bracket(steep: float, edge: float, diverged: bool) -> RangeTest:
     low = steep / LOW_FACTOR
     high = min(edge / DIV_FACTOR if diverged else edge, HIGH_FACTOR * steep)
-    return RangeTest(steep, edge, low, max(high, 2 * low), diverged, spread)
+    return RangeTest(steep, edge, low, max(high, 2 * low), diverged)
 
 
 def _averages(loss: Floats, window: int) -> tuple[Floats, Floats]:

@@ -16,7 +16,7 @@ from typing import Any
 from planner.errors import TooManyFailuresError
 from planner.fit.held_out import Prediction
 from planner.ledger import Ledger
-from planner.proxy import Proxy, ProxySpec, load_proxy
+from planner.proxy import Outcome, Proxy, ProxySpec, load_proxy
 from planner.run import Round, Run, Status, Trial
 from planner.space import SearchSpace
 from planner.sweep.events import Died, Ended, Event, Executor, Job, Progress
@@ -172,21 +172,13 @@ class _RoundRunner:
         self._watch.ended(run, self._ledger.spent_flops)
 
     def _run_of(self, trial: Trial, event: Ended | Died) -> Run:
-        size = self._setup.proxy.size(trial.shape)
+        """Record what an attempt came to; a worker's last death leaves no tokens and no loss."""
+        size, seconds, device = self._setup.proxy.size(trial.shape), 0.0, ""
         if isinstance(event, Died):
-            return Run(
-                trial=trial,
-                key=event.key,
-                status=Status.FAILED,
-                loss=math.nan,
-                loss_se=math.nan,
-                size=size,
-                tokens=0,
-                spent_flops=0.0,
-                note=f"its worker died {self._deaths[event.key]} times: {event.note}",
-                attempt=event.attempt,
-            )
-        outcome = event.outcome
+            note = f"its worker died {self._deaths[event.key]} times: {event.note}"
+            outcome = Outcome(Status.FAILED, math.nan, math.nan, 0, note)
+        else:
+            outcome, seconds, device = event.outcome, event.seconds, event.device
         paid_from = max(trial.fork_at, int(outcome.metrics.get("resumed_tokens", 0)))
         return Run(
             trial=trial,
@@ -197,8 +189,8 @@ class _RoundRunner:
             size=size,
             tokens=outcome.tokens,
             spent_flops=size.flops(max(0, outcome.tokens - paid_from)),
-            seconds=event.seconds,
-            device=event.device,
+            seconds=seconds,
+            device=device,
             note=outcome.note,
             attempt=event.attempt,
             metrics=outcome.metrics,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from planner.errors import EvidenceError
-from planner.fit.finder import combine, range_test
+from planner.fit.finder import range_test
 
 STEEP, EDGE = 0.004, 0.3
 
@@ -20,12 +20,13 @@ def curve(seed: int, noise: float = 0.05, points: int = 300) -> tuple[np.ndarray
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.15])
 @pytest.mark.parametrize("points", [150, 300, 1000])
 def test_steepest_rate_and_edge_are_found_in_noise(noise: float, points: int) -> None:
-    found = combine([range_test(*curve(seed, noise, points)) for seed in range(3)])
-    assert found.diverged
-    assert STEEP / 3 < found.lr_steep < STEEP * 3
-    assert EDGE / 1.5 < found.lr_div < EDGE * 2.5
-    assert found.low == pytest.approx(found.lr_steep / 8)
-    assert found.high == pytest.approx(min(found.lr_div / 2, 8 * found.lr_steep))
+    tests = [range_test(*curve(seed, noise, points)) for seed in range(3)]
+    assert all(found.diverged for found in tests)
+    assert STEEP / 3 < np.median([found.lr_steep for found in tests]) < STEEP * 3
+    assert EDGE / 1.5 < np.median([found.lr_div for found in tests]) < EDGE * 2.5
+    for found in tests:
+        assert found.low == pytest.approx(found.lr_steep / 8)
+        assert found.high == pytest.approx(min(found.lr_div / 2, 8 * found.lr_steep))
 
 
 def test_a_test_that_ends_in_nan_diverges_there() -> None:
@@ -49,13 +50,6 @@ def test_points_are_read_in_order_of_tokens() -> None:
     shuffled = np.random.default_rng(2).permutation(len(lr))
     tokens = np.arange(len(lr), dtype=float)
     assert range_test(lr[shuffled], loss[shuffled], tokens[shuffled]) == range_test(lr, loss)
-
-
-def test_several_seeds_give_the_median_and_its_spread() -> None:
-    tests = [range_test(*curve(seed)) for seed in range(5)]
-    found = combine(tests)
-    assert found.lr_steep == pytest.approx(np.median([t.lr_steep for t in tests]))
-    assert 0 < found.spread < 1
 
 
 def test_too_short_or_never_falling_is_refused() -> None:

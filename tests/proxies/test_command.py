@@ -10,7 +10,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,27 +53,6 @@ if args.mode == "good":
 """
 
 TRIAL = Trial("x", {"params": 2e4}, 4000, 100, 0.01, 200)
-
-
-@dataclass
-class Recorder:
-    """A context that keeps what it is told; ``stop_at`` plays the worker that ends a trial."""
-
-    checkpoint_dir: Path
-    parent: Path | None = None
-    device: str = "cpu"
-    stop_at: int = sys.maxsize
-    curve: list[dict[str, float]] = field(default_factory=list)
-
-    def report(self, *, tokens: int, loss: float, **values: float) -> None:
-        self.curve.append({"tokens": tokens, "loss": loss, **values})
-        if tokens >= self.stop_at:
-            raise StopTrial
-
-
-@pytest.fixture
-def ctx(tmp_path: Path) -> Recorder:
-    return Recorder(tmp_path / "trial")
 
 
 @pytest.fixture

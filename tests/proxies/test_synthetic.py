@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import math
-import sys
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,30 +11,10 @@ from planner.fit.laws import CHINCHILLA
 from planner.proxies.synthetic import EDGE, SyntheticProxy
 from planner.proxy import ProxySpec, StopTrial, load_proxy
 from planner.run import Schedule, Status, Trial
+from tests.proxies.recorder import Recorder
 
 WARM = 10**5
 """Warmup long enough to leave no excess; its own cost is switched off where it matters."""
-
-
-@dataclass
-class Recorder:
-    """A context that keeps what it is told."""
-
-    checkpoint_dir: Path
-    parent: Path | None = None
-    device: str = "cpu"
-    stop_at: int = sys.maxsize
-    curve: list[dict[str, float]] = field(default_factory=list)
-
-    def report(self, *, tokens: int, loss: float, **values: float) -> None:
-        self.curve.append({"tokens": tokens, "loss": loss, **values})
-        if tokens >= self.stop_at:
-            raise StopTrial
-
-
-@pytest.fixture
-def ctx(tmp_path):
-    return Recorder(tmp_path / "trial")
 
 
 def best_trial(proxy: SyntheticProxy, params: float, tokens: int, **changes: object) -> Trial:

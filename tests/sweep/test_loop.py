@@ -19,7 +19,7 @@ from planner.run import Status
 from planner.sweep.inline import InlineExecutor
 from planner.sweep.loop import prepare, run_sweep, state_of
 from planner.sweep.policy import audit, next_round
-from tests.studies import TEXT, Silence, small_space, space_file
+from tests.studies import Silence, small_space, space_file
 
 
 def command(space: Path, out: Path, *extra: str) -> list[str]:
@@ -152,12 +152,3 @@ def test_a_proxy_that_always_fails_stops_the_sweep(tmp_path):
 def test_a_second_sweep_is_refused_while_one_runs(tmp_path):
     with Ledger.open(tmp_path / "study"), pytest.raises(StudyLockedError, match="process"):
         Ledger.open(tmp_path / "study")
-
-
-def test_the_yaml_of_a_started_study_is_kept(tmp_path):
-    out = tmp_path / "study"
-    sweep(space_file(tmp_path), out)
-    other = space_file(tmp_path, TEXT.replace("seed: 0", "seed: 1"))
-    refused = subprocess.run(command(other, out), capture_output=True, text=True, check=False)
-    assert refused.returncode == 2
-    assert "another search space: seed differ" in refused.stderr
