@@ -158,9 +158,15 @@ def rolling_origin(fits: Sequence[LawFit], flops: Floats, group: Sequence[str]) 
 
 
 def stacking_weights(rolling: Rolling) -> Floats:
-    """Return weights (laws,) that sum to one; equal where nothing could be held out."""
+    """Return weights (laws,) that sum to one; equal where nothing could be held out.
+
+    A form that rests on a bound has no vote: it is another law then (no floor, no ceiling, no
+    bend), mostly one that votes already. Plain sums keep theirs: weak priors hold them inside.
+    """
     score = rolling.ratios.sum(axis=1) / max(rolling.ratios.shape[1], 1)
-    weight = np.exp(score.min() - score)
+    inside = [isinstance(f.law, PowerSum) or not f.solution.at_bound for f in rolling.fits]
+    voting = inside if any(inside) else [True] * len(inside)
+    weight = np.where(voting, np.exp(score.min() - score), 0.0)
     weight /= weight.sum()
     weight = np.where(weight < NEGLIGIBLE, 0.0, weight)
     return np.asarray(weight / weight.sum())
