@@ -7,7 +7,7 @@ is a log-sum-exp with linear arguments u_k: with the shares p_k that its terms h
 
     j = d ln L / d phi = sum_k p_k du_k,     d2 ln L / d phi2 = sum_k p_k du_k du_k' - j j'
 
-so a Newton step is exact. What makes it arrive from anywhere in the box:
+so a Newton step is exact. What makes it arrive from all but anywhere in the box:
 
 - damping by the IRLS metric M = sum_i w_i min(1, delta / |r_i|) j j' (with delta far below the
   residuals the loss is nearly L1), and where Hessian + damping M is not positive definite, M alone;
@@ -37,7 +37,7 @@ SETTLED, TINY = 1e-13, 1e-28
 FIRST, EASIER, HARDER, LEAST, MOST = 0.3, 0.1, 4.0, 1e-6, 1e12
 """Damping: at the start, factors after a step that did and did not help, limits."""
 RIDGE = (1e-12, 1e-8)
-"""Added to the curvature's diagonal, as a share of it: always, and per unit of damping above 1."""
+"""Added to the curvature's diagonal, as a share of it: always, and per unit of damping over 1."""
 SHRINK = 0.1
 """No term or slope becomes less than this share of itself in one step."""
 SAME = 1e-12
@@ -287,8 +287,7 @@ def descend(
     count, size, room = len(weights), starts.shape[1], rows.shape[1] + LANES
     best, value, ended = np.empty((count, size)), np.full(count, np.inf), np.full(count, False)
     phi, vectors, square = np.empty(size), np.empty((2, 5)), np.empty((2, 5, 5))
-    held = np.full(5, False)
-    table, columns = np.empty((5, room)), np.empty((2, 9, room))
+    table, columns, held = np.empty((5, room)), np.empty((2, 9, room)), np.full(5, False)
     work = Work(table, columns, vectors[0], square[0], square[1], vectors[1], held)
     for w in range(count):
         used = _compact(rows, weights[w], table)
