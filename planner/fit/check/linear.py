@@ -7,7 +7,7 @@ slopes d ln L / d theta, V the covariance of the noise, M = 1 - J (J' V^-1 J)^-1
     s = f' V^-1 M r / f' V^-1 M f,      t = s / se(s)        (added-variable or score test)
 
 Rows of one group share noise: V = (1 - rho) 1 + rho (same group), rho by restricted likelihood with
-a prior centred on .4, so that five trunks with one rung each are not taken for five certainties.
+a prior centred on .4 and a bound, so that five trunks are not taken for five certainties.
 Degrees of freedom follow Satterthwaite: what rests on differences between groups has few.
 """
 
@@ -24,7 +24,8 @@ from planner.arrays import Floats
 from planner.fit.laws import Law
 from planner.observations import Observations
 
-RHO = np.linspace(0.0, 0.9, 19)
+RHO = np.linspace(0.0, 0.6, 13)
+"""Trials of the share of noise that a group has in common: at most 1.5 times its rows' own."""
 RHO_PRIOR = (2.0, 3.0)
 """Beta prior of the share of noise variance that rows of one group have in common."""
 PRIOR_FREEDOM = 4.0
@@ -161,7 +162,7 @@ class Linear:
 
     def _freedom(self, estimators: Floats, freedom: int) -> Floats:
         """Return Satterthwaite's degrees of freedom of whitened estimators (n, K)."""
-        if self.rho == 0.0:
+        if self.rho in (0.0, RHO[-1]):  # at the bound the noise within groups tells that between
             return np.full(estimators.shape[1], float(freedom))
         rows = self._white(estimators)  # V^-1/2 is symmetric: weights on the raw residuals
         one = np.eye(self.group.max() + 1)[self.group]

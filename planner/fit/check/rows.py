@@ -94,7 +94,7 @@ def clustered(what: str) -> Finding:
     return Finding(
         "clustered-rows",
         Severity.WARNING,
-        f"{what}: intervals come out too narrow, and losses before the decay too high.",
+        f"{what}. Intervals come out too narrow, and losses before the decay too high.",
         "Name the run of each row in the column `parent`, and keep the last, decayed checkpoint "
         "of each run.",
     )

@@ -25,6 +25,8 @@ FORWARD_ONLY = 0.5
 EXACT, OTHER = 1e-3, 0.02
 """C counts as 6 N D within .1 %, and as something else from 2 % on."""
 INT64 = 2.0**63
+ONE_UNIT = 0.5
+"""A wrong unit shifts ln C alike in every row; what overflowed lies anywhere."""
 BASES = {
     "nats and bits": np.log(1.0 / np.log(2.0)),
     "nats and decimal digits": np.log(np.log(10.0)),
@@ -81,7 +83,7 @@ def _compute(o: Observations) -> Iterator[Finding]:
     log_ratio = np.log(o.flops / expected)
     off = (log_ratio < np.log(RATIO[0])) | (log_ratio > np.log(RATIO[1]))
     wrapped = off & (expected >= INT64) & (o.flops < INT64)
-    if wrapped.any():
+    if wrapped.any() and (wrapped == off).all() and np.ptp(log_ratio[wrapped]) > ONE_UNIT:
         yield Finding(
             "flops-overflow",
             Severity.BLOCKING,
