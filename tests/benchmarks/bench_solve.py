@@ -137,8 +137,8 @@ def speed(points: Points) -> None:
     print(
         f"cold fit {1e3 * cold:.2f} ms, objective over the reference "
         f"{solution.objective / REFERENCE - 1:+.1e}\n"
-        f"4,000 refits {took:.3f} s, converged {converged.sum()}; 200 of them against 16 starts of their own: largest excess "
-        f"{max(excess):.1e}"
+        f"4,000 refits {took:.3f} s, converged {converged.sum()}; 200 of them against 16 starts "
+        f"of their own: largest excess {max(excess):.1e}"
     )
 
 
