@@ -104,7 +104,7 @@ def test_rows_that_cannot_be_used_are_listed_with_reasons(write):
     assert table.observations.key == ("a", "b")
     reasons = dict(table.dropped)
     assert reasons["c"] == "tokens is many, not a positive number"
-    assert "loss is nan" in reasons["d"]
+    assert reasons["d"] == "loss is missing"
     assert "overflows 64-bit" in reasons["e"]
     assert "diverged" in reasons["f"]
 
@@ -134,7 +134,18 @@ def test_where_selects_rows(write):
     ("columns", "message"),
     [
         ({"N": [1], "D": [1], "loss": [1]}, "--map 'N=params'"),
-        ({"params": [1], "tokens": [1], "val_loss": [1]}, "--map 'val_loss=loss'"),
+        ({"params": [1], "tokens": [1], "lm_loss": [1]}, "add --map 'lm_loss=loss'"),
+        ({"params": [1], "tokens": [1], "train/loss": [1], "x_loss": [2]}, "`x_loss`, say which"),
+        ({"params_millions": [1], "tokens": [1], "loss": [1]}, r"'params_millions\*1e6=params'"),
+        ({"params": [1], "tokens": [1], "val_loss": [1], "loss": [2]}, "or --map 'loss=loss'"),
+        (
+            {"n_params": [1], "parameter_count": [2], "tokens": [1], "loss": [2]},
+            "`n_params` and `parameter_count` can both be `params` and differ",
+        ),
+        (
+            {"params": [1], "tokens": [1], "loss": [2], "status": ["crashed"]},
+            "no run of .* ended: all 1 losses are only upper bounds .row 1 is crashed.",
+        ),
         ({"params": [1.0], "loss": [1.0]}, "no `tokens` and no `flops`"),
         ({"params": [], "tokens": [], "loss": []}, "no rows"),
         ({"params": [1], "tokens": [1], "loss": ["z"]}, "no row of .* can be used: loss is z"),
@@ -164,6 +175,8 @@ def test_unusable_tables_get_a_sentence(write, columns, message):
         ("loss", "form theirs=ours"),
         ("loss=lose", "knows no `lose`; nearest: loss"),
         ("los=loss", "has no `los`; nearest: loss"),
+        ("los*2=loss", "has no `los`; nearest: loss"),
+        ("2*3=loss", r"has no `2\*3`"),
     ],
 )
 def test_wrong_maps_get_a_sentence(write, text, message):
@@ -174,8 +187,8 @@ def test_wrong_maps_get_a_sentence(write, text, message):
 def test_missing_and_foreign_files(tmp_path):
     with pytest.raises(TableError, match="does not exist"):
         read_runs(tmp_path / "none.csv")
-    (tmp_path / "runs.xlsx").write_text("x")
-    with pytest.raises(TableError, match="neither"):
+    (tmp_path / "runs.xlsx").write_bytes(b"PK\x03\x04")
+    with pytest.raises(TableError, match="save the sheet as CSV"):
         read_runs(tmp_path / "runs.xlsx")
 
 

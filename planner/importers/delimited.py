@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 
 import pandas as pd
 
 from planner.errors import TableError
+from planner.importers.decimals import is_commaed, is_grouped, is_pointed, with_point
+from planner.importers.nested import expand
 from planner.importers.part import Part
 
 DELIMITERS = ",\t;|"
@@ -23,10 +24,6 @@ SAMPLE = 50
 """Rows from which the delimiter is told."""
 AGREE = 0.8
 """Share of the sample's rows that must be as wide as the header."""
-_GROUPED_BY_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
-_GROUPED_BY_POINT = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
-_DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+([eE][+-]?\d+)?\s*%?")
-_DECIMAL_POINT = re.compile(r"[+-]?(\d+|\d{1,3}(,\d{3})+)\.\d*([eE][+-]?\d+)?\s*%?")
 
 
 def read_delimited(text: str, source: str) -> Part:
@@ -42,6 +39,11 @@ def read_delimited(text: str, source: str) -> Part:
         raise TableError(f"{source} is empty; it needs a header and one row per run")
     header, notes = _header([cell.strip() for cell in rows[0][1]], source)
     width = len(header)
+    if any(name.endswith("__MIN") for name in header):
+        raise TableError(
+            f"{source} is a chart of W&B, one curve per column; save the table of runs as CSV "
+            "instead, with its config and summary columns"
+        )
     if width == 1:
         raise TableError(
             f"{source} is no table: its first line `{header[0][:60]}` is one cell; a table starts "
@@ -58,7 +60,7 @@ def read_delimited(text: str, source: str) -> Part:
     columns = [list(cells) for cells in zip(*sound, strict=True)] or [[] for _ in header]
     columns, told = _decimals(header, columns, delimiter, source)
     frame = pd.DataFrame(dict(zip(header, columns, strict=True)), dtype=object)
-    return Part(source, frame, tuple(dropped), (*notes, *told))
+    return Part(source, expand(frame), tuple(dropped), (*notes, *told))
 
 
 def _used(row: Sequence[str]) -> int:
@@ -93,44 +95,23 @@ def _header(names: list[str], source: str) -> tuple[list[str], list[str]]:
 def _decimals(
     header: list[str], columns: list[list[str]], delimiter: str, source: str
 ) -> tuple[list[list[str]], list[str]]:
-    """Return the columns with points for decimal commas, and a note on what was changed."""
+    """Return the columns with points for decimal commas, and a note on what was changed.
+
+    Where the comma is the delimiter, each column is judged alone, when it is read as numbers.
+    """
     with_comma = {k for k, cells in enumerate(columns) if any("," in cell for cell in cells)}
-    if not with_comma:
+    if delimiter == "," or not with_comma:
         return columns, []
-    pointed = {k for k, cells in enumerate(columns) if any(map(_is_pointed, cells))}
-    commaed = {k for k in with_comma - pointed if any(map(_is_commaed, columns[k]))}
-    open_ended = {k for k in with_comma - pointed if any(map(_is_grouped, columns[k]))}
-    if not commaed:
-        if delimiter != "," and open_ended and not pointed:
-            k = min(open_ended)
-            cell = next(cell for cell in columns[k] if _is_grouped(cell))
+    pointed = {k for k, cells in enumerate(columns) if any(map(is_pointed, cells))}
+    if not any(is_commaed(cell) for k in with_comma - pointed for cell in columns[k]):
+        doubtful = [(k, c) for k in sorted(with_comma) for c in columns[k] if is_grouped(c)]
+        if doubtful and not pointed:
+            k, cell = doubtful[0]
             raise TableError(
                 f"{source}, column {header[k]}: `{cell}` can be {cell.replace(',', '.')} or "
                 f"{cell.replace(',', '')}; write numbers with a decimal point and without groups"
             )
         return columns, []
-    changed = sorted(
-        k
-        for k, cells in enumerate(columns)
-        if k not in pointed and any(_is_commaed(cell) or _is_grouped(cell) for cell in cells)
-    )
-    new = [[_with_point(c) for c in cs] if k in changed else cs for k, cs in enumerate(columns)]
-    told = ", ".join(header[k] for k in changed)
-    return new, [f"{source}: a comma is the decimal mark in {told}."]
-
-
-def _is_commaed(cell: str) -> bool:
-    return bool(_DECIMAL_COMMA.fullmatch(cell)) and not _GROUPED_BY_COMMA.fullmatch(cell)
-
-
-def _is_pointed(cell: str) -> bool:
-    return bool(_DECIMAL_POINT.fullmatch(cell)) and not _GROUPED_BY_POINT.fullmatch(cell)
-
-
-def _is_grouped(cell: str) -> bool:
-    return bool(_GROUPED_BY_COMMA.fullmatch(cell) or _GROUPED_BY_POINT.fullmatch(cell))
-
-
-def _with_point(cell: str) -> str:
-    swapped = cell.replace(".", "").replace(",", ".")
-    return swapped if _is_commaed(cell) or _is_grouped(cell) else cell
+    new = [cs if k in pointed else [with_point(c) for c in cs] for k, cs in enumerate(columns)]
+    changed = [name for name, old, now in zip(header, columns, new, strict=True) if old != now]
+    return new, [f"{source}: a comma is the decimal mark in {', '.join(changed)}."]

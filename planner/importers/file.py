@@ -11,6 +11,7 @@ import pandas as pd
 
 from planner.errors import TableError
 from planner.importers.delimited import read_delimited
+from planner.importers.nested import expand
 from planner.importers.part import Part, frame_of
 from planner.importers.records import read_records
 from planner.importers.tensorboard import is_event_file, tensorboard_rows
@@ -71,7 +72,10 @@ def _parquet(content: bytes, path: Path) -> Part:
     except (ValueError, OSError) as error:
         raise TableError(f"the table {path} is damaged Parquet: {error}") from None
     frame.columns = frame.columns.map(str)
-    return Part(str(path), frame.reset_index(drop=True))
+    for name in frame.columns:
+        if isinstance(frame[name].dtype, pd.CategoricalDtype):
+            frame[name] = frame[name].astype(object)
+    return Part(str(path), expand(frame.reset_index(drop=True)))
 
 
 def _events(path: Path) -> Part:

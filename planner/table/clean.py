@@ -61,7 +61,7 @@ def clean(
     notes += derive(numbers, status)
     check_needed(numbers, got.theirs, table)
     settled = settle(frame, numbers, status, runs, all_rows=all_rows)
-    chosen = settled.keep & _selected(frame, numbers, where)
+    chosen = settled.keep & _selected(frame, numbers, where, got.renamed)
     if where and not chosen.any():
         raise TableError(f"no row of {table} satisfies --where '{where}'")
     status = np.where(_trunks(frame, settled.status), "checkpoint", settled.status)
@@ -109,16 +109,19 @@ def _numbers(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=frame.index)
 
 
-def _selected(frame: pd.DataFrame, numbers: pd.DataFrame, where: str | None) -> Flags:
+def _selected(
+    frame: pd.DataFrame, numbers: pd.DataFrame, where: str | None, renamed: Mapping[str, str]
+) -> Flags:
     """Return the mask of rows that satisfy every clause; columns may be ours or theirs."""
     keep = np.ones(len(frame), dtype=bool)
     for clause in parse_where(where) if where else ():
-        if clause.name in numbers:
-            values = numbers[clause.name].to_numpy()
-        elif clause.name in frame.columns:
-            values = to_floats(frame[clause.name])
+        name = clause.name if clause.name in frame else renamed.get(clause.name, clause.name)
+        if name in numbers:
+            values = numbers[name].to_numpy()
+        elif name in frame.columns:
+            values = to_floats(frame[name])
         else:
-            there = dict.fromkeys([*map(str, frame.columns), *map(str, numbers.columns)])
+            there = dict.fromkeys([*map(str, frame), *map(str, numbers), *renamed])
             raise TableError(
                 f"--where: the table has no `{clause.name}`{nearest(clause.name, there)}"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from planner.table.numbers import to_floats
 class Gathered:
     """All rows of all sources under our names.
 
-    ``theirs`` are the columns as they were found, ``unknown`` those nobody used.
+    ``theirs`` are the columns as they were found, ``unknown`` those nobody used; ``renamed`` says
+    which of ours each moved column is now.
     """
 
     frame: pd.DataFrame
@@ -28,6 +29,7 @@ class Gathered:
     notes: tuple[str, ...]
     theirs: tuple[str, ...]
     unknown: tuple[str, ...]
+    renamed: Mapping[str, str]
 
 
 def gather(sources: Sequence[Path], maps: Sequence[str]) -> Gathered:
@@ -51,14 +53,18 @@ def gather(sources: Sequence[Path], maps: Sequence[str]) -> Gathered:
     for part, one, has_loss in zip(filled, named, with_loss, strict=True):
         if has_loss:
             frames.append(_frame(part, one, several=len(filled) > 1))
-            unknown |= dict.fromkeys(map(str, set(one.frame) - KNOWN - set(one.taken)))
+            unknown |= dict.fromkeys(_unused(one))
         else:
             hint = suggestion(["loss"], _numeric(part.frame))
             dropped.append((part.source, f"its {len(part.frame)} rows have no `loss`{hint}"))
     frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
-    theirs = dict.fromkeys(str(name) for part in filled for name in part.frame.columns)
     return Gathered(
-        frame, tuple(dropped), tuple(dict.fromkeys(notes)), tuple(theirs), tuple(unknown)
+        frame=frame,
+        dropped=tuple(dropped),
+        notes=tuple(dict.fromkeys(notes)),
+        theirs=tuple(dict.fromkeys(str(name) for part in filled for name in part.frame.columns)),
+        unknown=tuple(unknown),
+        renamed={name: one.taken[name] for one in named for name in one.whole},
     )
 
 
@@ -76,6 +82,10 @@ def _frame(part: Part, named: Named, *, several: bool) -> pd.DataFrame:
         if label in frame.columns:
             frame[label] = _text(frame[label])
     return frame
+
+
+def _unused(named: Named) -> list[str]:
+    return [str(n) for n in named.frame if n not in KNOWN and n not in named.taken]
 
 
 def _numeric(frame: pd.DataFrame) -> list[str]:

@@ -108,32 +108,55 @@ def settle(
 ) -> Settled:
     """Decide about the rows of runs, and about runs that stopped short of their plan."""
     out = Settled(np.ones(len(frame), dtype=bool), status.copy())
-    keys, losses = frame["key"].to_numpy(), numbers["loss"].to_numpy()
+    keys = frame["key"].to_numpy()
     for run in runs:
-        with_loss = run[np.isfinite(losses[run])]
-        words = [word for word in status[run] if word not in ("", "checkpoint")]
         out.keep[run] = False
-        if len(with_loss) == 0:
-            word = f" and it is {words[-1]}" if words and words[-1] != "done" else ""
-            out.dropped.append((keys[run[-1]], f"none of its {len(run)} rows has a loss{word}"))
-            continue
-        place = _place(numbers, run, with_loss)
-        if place is None:
-            out.keep[with_loss] = True
-            out.notes.append(
-                f"{keys[run[0]]}: nothing orders its {len(with_loss)} rows in time; all are kept, "
-                "as runs that are not independent."
-            )
-            continue
-        last = with_loss[np.flatnonzero(place == place.max())[-1]]
-        _end_of(out, keys[last], last, words, place.max())
-        earlier = with_loss[with_loss != last]
-        out.keep[with_loss if all_rows else last] = True
-        out.status[earlier] = "checkpoint"
-        if not all_rows:
-            out.dropped += _left_out(keys[last], len(earlier), len(run) - len(with_loss))
+        _settle_run(out, keys, numbers, run, all_rows=all_rows)
     _short_of_plan(out, numbers, keys)
     return out
+
+
+def _settle_run(
+    out: Settled, keys: Labels, numbers: pd.DataFrame, run: Rows, *, all_rows: bool
+) -> None:
+    """Keep the last row with a loss; earlier ones become bounds, or are left out in one line."""
+    with_loss = run[np.isfinite(numbers["loss"].to_numpy()[run])]
+    blank = len(run) - len(with_loss)
+    words = [word for word in out.status[run] if word not in ("", "checkpoint")]
+    if len(with_loss) == 0:
+        word = f" and it is {words[-1]}" if words and words[-1] != "done" else ""
+        out.dropped.append((keys[run[-1]], f"none of its {blank} rows has a loss{word}"))
+        return
+    once = _without_copies(numbers, with_loss)
+    place = _place(numbers, run, once)
+    left = [(len(with_loss) - len(once), "copies of a row"), (blank, "rows without a loss")]
+    if place is None:
+        out.keep[once] = True
+        out.notes.append(
+            f"{keys[run[0]]}: nothing orders its {len(once)} rows in time; all are kept, as runs "
+            "that are not independent."
+        )
+    else:
+        last = once[np.flatnonzero(place == place.max())[-1]]
+        _end_of(out, keys[last], last, words, place.max())
+        earlier = once[once != last]
+        # A table of checkpoints, written by --all-rows before, names the bounds it wants kept.
+        named = earlier[out.status[earlier] == "checkpoint"]
+        out.keep[once if all_rows else [last, *named]] = True
+        out.status[earlier] = "checkpoint"
+        gone = int((~out.keep[earlier]).sum())
+        left.insert(0, (gone, "earlier rows, which are not decayed"))
+    told = ", ".join(f"{count} {what}" for count, what in left if count)
+    if told:
+        out.dropped.append((keys[run[-1]], f"of {len(run)} rows, left out: {told}"))
+
+
+def _without_copies(numbers: pd.DataFrame, rows: Rows) -> Rows:
+    """Return a run's rows without those that a later one repeats (one run in two exports)."""
+    columns = [name for name in ("tokens", "steps", "flops") if name in numbers]
+    there = [name for name in columns if numbers[name].iloc[rows].notna().any()]
+    again: Flags = numbers[[*there[:1], "loss"]].iloc[rows].duplicated(keep="last").to_numpy()
+    return rows[~again]
 
 
 def _place(numbers: pd.DataFrame, run: Rows, with_loss: Rows) -> Floats | None:
@@ -158,13 +181,6 @@ def _end_of(out: Settled, key: str, last: int, words: list[str], share: float) -
             f"{key}: its last loss was measured at {share:.0%} of the run, so it is only an upper "
             "bound; evaluate at the end."
         )
-
-
-def _left_out(key: str, earlier: int, blank: int) -> list[tuple[str, str]]:
-    """Say in one line what a run leaves out; rows that never had a loss are no loss of evidence."""
-    parts = [f"{earlier} earlier rows of the run are left out: not decayed"] if earlier else []
-    parts += [f"{blank} rows without a loss"] if blank else []
-    return [(key, "; ".join(parts))] if parts else []
 
 
 def _short_of_plan(out: Settled, numbers: pd.DataFrame, keys: Labels) -> None:

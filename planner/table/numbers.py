@@ -1,7 +1,7 @@
 """Numbers as people and trackers write them: ``1,234,567``, ``7B``, ``1e9 tokens``, ``12.5%``.
 
 A comma counts as grouping only where it stands before groups of three digits, so ``3,14`` is no
-number rather than 314.
+number rather than 314: a column of such cells has decimal commas, a lone one is a mistake.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pandas as pd
 
 from planner.arrays import Flags, Floats
 from planner.errors import UsageError
+from planner.importers.decimals import is_commaed, is_pointed, with_point
 from planner.units import parse_count
 
 _MARKS = r"[,_ '\u00a0\u202f]"
@@ -40,7 +41,15 @@ def to_floats(column: pd.Series) -> Floats:
     try:
         return cells.astype(np.float64)
     except (TypeError, ValueError):  # at least one cell is no plain decimal: one by one
-        return np.array([number(cell) for cell in cells], dtype=np.float64)
+        return np.array([number(cell) for cell in _pointed(cells.tolist())], dtype=np.float64)
+
+
+def _pointed(cells: list[object]) -> list[object]:
+    """Return cells with decimal points, where all of a column say that theirs is a comma."""
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    if not any(map(is_commaed, texts)) or any(map(is_pointed, texts)):
+        return cells
+    return [with_point(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 def number(cell: object) -> float:

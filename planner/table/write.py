@@ -19,7 +19,7 @@ import pandas as pd
 from planner._log import replace_file
 from planner.errors import TableError
 from planner.table.clean import Clean, clean
-from planner.table.names import KNOWN, NUMBERS, ORDER
+from planner.table.names import KNOWN, NUMBERS, ORDER, meaning
 from planner.table.numbers import to_floats
 
 
@@ -75,7 +75,11 @@ def _table(rows: Clean) -> pd.DataFrame:
 
     N, D or C that was only inferred is not written: it would pass for a fact.
     """
-    columns = {name: rows.frame[name] for name in rows.frame.columns if name not in KNOWN}
+    theirs = [name for name in rows.frame.columns if name not in KNOWN]
+    # Another validation loss beside ours would make the written table ambiguous.
+    columns = {
+        f"{name} (theirs)" if meaning(name) == "loss" else name: rows.frame[name] for name in theirs
+    }
     ours: dict[str, pd.Series] = {}
     for name in ORDER:
         if name in NUMBERS and name in rows.numbers:
