@@ -34,6 +34,8 @@ from planner.fit.solution import Solution
 FREEDOM = 4.0
 """Origins that the default is worth."""
 LEAST_NOISE = 1e-4
+SAME_C = 1e-6
+"""Runs within this of ln C are at one C: rounding must not pick one of them."""
 PRIOR_SD = 1.0
 """Of every coordinate (logs of amplitudes, exponents): keeps what is not identified finite."""
 WIDEST = 3.0
@@ -110,15 +112,16 @@ def _unexplained(values: Floats, variances: Floats, share: Floats) -> float:
 
 
 def _reducible(rolling: Rolling, weights: Floats) -> float:
-    """Return (L - E) / L of the average law at the run that lies farthest beyond the origins."""
+    """Return (L - E) / L of the average law at the largest C, the mean of the runs there."""
     points = rolling.fits[0].points
-    top = int(np.argmax(points.x + points.z))
-    n, d = points.params[top : top + 1], points.tokens[top : top + 1]
+    log_c = points.x + points.z
+    top = log_c > log_c.max() - SAME_C
+    n, d = points.params[top], points.tokens[top]
     shares = []
     for fit in rolling.fits:
         theta = fit.solution.theta[None]
         loss = fit.law.predict(theta, n, d)
-        shares.append(float(1.0 - (fit.law.floor(theta, n) / loss).ravel()[0]))
+        shares.append(float(np.mean(1.0 - fit.law.floor(theta, n) / loss)))
     return float(np.clip(np.asarray(weights) @ np.array(shares), 0.01, 1.0))
 
 

@@ -5,7 +5,8 @@ N*(C), and a power law  ln N* = k + a ln C  runs through the bottoms, each weigh
 How the valley is described decides the bias (:mod:`planner.fit.profile`): the usual parabola is off
 even without noise, the cubic is right where the sizes are centred on N*, the valley of two
 exponentials is right wherever the law is a sum of powers. Intervals are statistical: t draws from
-the scatter about the valleys, which all levels share.
+the scatter about the valleys, which all levels share; where the bottoms scatter about the line by
+more than that, the line's draws are stretched to what they do (Birge's ratio).
 """
 
 from __future__ import annotations
@@ -120,11 +121,15 @@ def isoflop(observations: Observations, method: str = "cubic", *, seed: int = 0)
     precision = used / np.maximum(drawn.var(axis=0), 1e-12)
     centre = float(np.average(profiles.log_flops, weights=precision))
     lines = _line(np.concatenate([low[None], drawn]), profiles.log_flops, precision, centre)
+    on_line = lines[0, 0] + lines[0, 1] * (profiles.log_flops - centre)
+    misses = np.where(used, precision * (low - on_line) ** 2, 0.0)
+    stretch = np.sqrt(max(1.0, misses.sum() / max(used.sum() - 2, 1)))
+    draws = lines[0] + stretch * (lines[1:] - lines[0])
     ends = profile.drawn_bottoms(profiles, method, found.a, found.shape)[0]
     levels = tuple(
         _level(observations, level == k, (low[k], ends[k]), drawn[:, k]) for k in range(len(low))
     )
-    return IsoflopFit(method, levels, lines[0], lines[1:], centre, sigma, profiles, precision)
+    return IsoflopFit(method, levels, lines[0], draws, centre, sigma, profiles, precision)
 
 
 def levels_of(flops: Floats) -> np.ndarray:
