@@ -124,7 +124,7 @@ def explain(
 @app.command()
 def fit(
     source: Annotated[Path, typer.Argument(help="A runs table or a study folder.")],
-    law: Annotated[str, typer.Option(help="auto, chinchilla or chinchilla-tied.")] = "auto",
+    law: Annotated[str, typer.Option(help="auto, or a form such as chinchilla.")] = "auto",
     loss: Annotated[str, typer.Option(help="huber or ls.")] = "huber",
     delta: Annotated[str, typer.Option(help="Huber threshold, or auto.")] = "auto",
     where: Annotated[str | None, typer.Option(help="Rows to keep: `tokens > 1e9`.")] = None,
@@ -202,6 +202,20 @@ def plan(
     given = {name: value for name, value in target.items() if value is not None}
     options = FitOptions(where=where, maps=tuple(map_ or ()))
     plan_command(source, given, options, out, as_json=json)
+
+
+@app.command("import")
+def import_(
+    sources: Annotated[list[Path], typer.Argument(help="Tables, tracker folders, exports.")],
+    out: Annotated[Path, typer.Option("--out", help=".csv, .tsv, .jsonl or .parquet to write.")],
+    map_: Annotated[list[str] | None, typer.Option("--map", help="theirs=ours")] = None,
+    where: Annotated[str | None, typer.Option(help="Rows to keep: `tokens > 1e9`.")] = None,
+    all_rows: Annotated[bool, typer.Option(help="Keep the checkpoints of each run.")] = False,
+) -> None:
+    """Turn trackers' exports into one runs table, and say what was left out."""
+    from planner.offline import import_command
+
+    import_command(sources, out, tuple(map_ or ()), where, all_rows=all_rows)
 
 
 @app.command()

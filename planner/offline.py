@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,29 @@ def _fit_json(source: Source) -> dict[str, Any]:
     if source.study is None:
         return source.fit.to_json()
     return source.fit.to_json() | {"hyper": fit_hyper_of(source.study.runs_by_stage).to_json()}
+
+
+def import_command(
+    sources: Sequence[Path], out: Path, maps: Sequence[str], where: str | None, *, all_rows: bool
+) -> None:
+    """Write the runs of any exports to one table; every row left out gets its line on stderr."""
+    from planner.table import import_runs
+
+    done = import_runs(sources, out, maps, where=where, all_rows=all_rows)
+    _tell_rows(done.dropped, done.notes, done.unknown_columns)
+    bounds = f", {done.bounds} of them upper bounds only" if done.bounds else ""
+    _say(f"wrote {done.rows} runs to {done.out}{bounds}; fit it with `planner fit {done.out}`")
+
+
+def _tell_rows(
+    dropped: Sequence[tuple[str, str]], notes: Sequence[str], unknown: Sequence[str]
+) -> None:
+    for row, reason in dropped:
+        _say(f"dropped {row}: {reason}")
+    for note in notes:
+        _say(f"note: {note}")
+    if unknown:
+        _say(f"columns not used: {', '.join(unknown)}")
 
 
 def predict_command(
@@ -237,12 +260,7 @@ def _source(path: Path, options: FitOptions) -> Source:
     from planner.table import read_runs
 
     table = read_runs(path, options.maps, options.where)
-    for row, reason in table.dropped:
-        _say(f"dropped {row}: {reason}")
-    for note in table.notes:
-        _say(f"note: {note}")
-    if table.unknown_columns:
-        _say(f"columns not used: {', '.join(table.unknown_columns)}")
+    _tell_rows(table.dropped, table.notes, table.unknown_columns)
     return Source(options.fit(table.observations), None, table.observations)
 
 

@@ -14,7 +14,7 @@ from planner.arrays import Floats
 from planner.fit.laws import Law
 from planner.fit.points import Points
 from planner.fit.solution import Solution
-from planner.fit.solve import residuals, solve
+from planner.fit.solve import residuals, solve, undetermined
 from planner.fit.tangent import noise_scale
 from planner.fit.uncertainty import Draws, draw
 
@@ -44,7 +44,9 @@ class LawFit:
             return f"at bound: {', '.join(self.solution.at_bound)}"
         if not self.solution.converged:
             return "not identified: the solver found no end"
-        weak = [name for name, told in self.draws.told.items() if told > UNIDENTIFIED]
+        weak = undetermined(self.points, self.law, self.solution) or tuple(
+            name for name, told in self.draws.told.items() if told > UNIDENTIFIED
+        )
         return f"not identified: {', '.join(weak)}" if weak else "converged"
 
     @property
