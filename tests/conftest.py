@@ -16,6 +16,10 @@ from tests.studies import small_space
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
+# A run started in the background ignores Ctrl-C, and so would every process it starts, tests of
+# Ctrl-C among them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
