@@ -221,6 +221,7 @@ def _arrive(points: Points, law: Law, free: Floats, lens: Floats, goal: Floats) 
 
 def _solve(matrix: Floats, target: Floats) -> Floats:
     """Solve (S, P, P) systems; a flat direction gets a short step instead of an error."""
-    scale = np.abs(matrix).max(axis=1, keepdims=True) + 1e-300
+    scale = np.abs(matrix).max(axis=1, keepdims=True)
+    scale = np.maximum(scale, 1e-12 * scale.max(axis=2, keepdims=True)) + 1e-300
     scaled = matrix / scale + 1e-12 * np.eye(matrix.shape[1])
     return np.asarray(np.linalg.solve(scaled, target[..., None])[..., 0] / scale[:, 0])
