@@ -13,26 +13,23 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 
 from planner.arrays import Floats
+from planner.fit import engine
 from planner.fit.law_fit import LawFit, fit_law
 from planner.fit.laws import CHINCHILLA, Law
+from planner.fit.loss_fit import LossFit
 from planner.fit.points import Points
 from planner.fit.registry import law_named
-from planner.fit.select import (
-    candidates,
-    choose,
-    fresh_weights,
-    rolling_origin,
-    stacking_weights,
-)
-from planner.fit.solve import solve
+from planner.fit.select import candidates, fresh_weights
 from planner.observations import Observations
 
 DATA = Path("../shared/data")
@@ -130,50 +127,47 @@ def solve_to_scale(runs: Observations, law: Law, weights: Floats | None = None) 
     return fit_law(points_of(runs, law, weights), law, None, runs.group, 0)
 
 
-def median_of(values: Floats, weights: Floats) -> Floats:
-    """Return the weighted median over laws of values (laws, n): what a mixture's median says."""
-    order = np.argsort(values, axis=0)
-    ranked = np.take_along_axis(values, order, axis=0)
-    middle = np.cumsum(weights[order], axis=0) - weights[order] / 2
-    return np.array([np.interp(0.5, middle[:, j], ranked[:, j]) for j in range(values.shape[1])])
-
-
 @dataclass(frozen=True)
 class Outcome:
-    """Errors of ln loss by name ("average", "chosen", the laws'), and what was decided."""
+    """Errors of ln loss of the average, of the chosen law alone, and of Chinchilla's.
 
+    ``covered`` is the share of runs inside the 90 % predictive interval, run-to-run noise included.
+    """
+
+    fit: LossFit
     errors: dict[str, Floats]
-    weights: dict[str, float]
-    chosen: str
+    covered: float
     seconds: float
 
-    def rms(self, name: str) -> float:
-        """Return the RMS error of ln loss."""
-        return float(np.sqrt(np.mean(self.errors[name] ** 2)))
-
-    def ratio(self, name: str) -> float:
+    def ratio(self, name: str = "average") -> float:
         """Return the RMS error over that of Chinchilla's law fitted to every row alike."""
-        return self.rms(name) / self.rms("fixed")
+        return rms(self.errors[name]) / rms(self.errors["fixed"])
+
+
+def rms(errors: Floats) -> float:
+    """Return the root of the mean square."""
+    return float(np.sqrt(np.mean(errors**2)))
 
 
 def measure(seen: Observations, unseen: Observations, without: str = "") -> Outcome:
-    """Fit and select on ``seen``, and score on ``unseen``."""
+    """Fit and select on ``seen``, one law left out if named, and score on ``unseen``."""
+    laws = tuple(law for law in candidates(seen) if law.name != without)
     start = time.process_time()
-    weights = fresh_weights(seen)
-    laws = [law for law in candidates(seen) if law.name != without]
-    fits = [solve_to_scale(seen, law, weights) for law in laws]
-    rolling = rolling_origin(fits, seen.flops, seen.group)
-    shares = stacking_weights(rolling)
+    with patch.object(engine, "candidates", lambda _: laws):
+        fit = engine.fit_loss(seen)
     seconds = time.process_time() - start
-    with np.errstate(over="ignore"):
-        errors = {f.law.name: errors_of(f.law, f.solution.theta, unseen) for f in fits}
-    chosen = fits[choose(rolling)].law.name
-    errors["average"] = median_of(np.array(list(errors.values())), shares)
-    errors["chosen"] = errors[chosen]
-    plain = solve(points_of(seen, CHINCHILLA), CHINCHILLA, fits[rolling.plain].delta)
-    errors["fixed"] = errors_of(CHINCHILLA, plain.theta, unseen)
-    names = [law.name for law in laws]
-    return Outcome(errors, dict(zip(names, shares.tolist(), strict=True)), chosen, seconds)
+    where = unseen.params, unseen.tokens, unseen.flops
+    log_loss = np.log(unseen.loss)
+    low, high = np.quantile(np.log(fit.loss_draws(*where, run_noise=True)), [0.05, 0.95], axis=0)
+    fixed = solve_to_scale(seen, CHINCHILLA)
+    chosen = np.array(list(fit.params.values()))
+    errors = {
+        "average": np.log(np.median(fit.loss_draws(*where), axis=0)) - log_loss,
+        "chosen": errors_of(law_named(fit.law), chosen, unseen),
+        "fixed": errors_of(CHINCHILLA, fixed.solution.theta, unseen),
+    }
+    covered = float(np.mean((low <= log_loss) & (log_loss <= high)))
+    return Outcome(fit, errors, covered, seconds)
 
 
 def split(runs: Observations, decades: float = 1.0) -> tuple[Observations, Observations]:
@@ -187,35 +181,40 @@ def main() -> None:
     if not DATA.is_dir():
         print(f"skipped: {DATA} is not there")
         return
+    warnings.simplefilter("ignore", RuntimeWarning)
     sets = load()
     outcomes = {name: measure(*split(runs)) for name, runs in sets.items()}
     for name, runs in sets.items():
         report(name, runs, outcomes[name])
-    summary("average", [o.ratio("average") for o in outcomes.values()])
-    summary("chosen law", [o.ratio("chosen") for o in outcomes.values()])
+    summary("average", [o.ratio() for o in outcomes.values()])
+    summary("chosen law alone", [o.ratio("chosen") for o in outcomes.values()])
     for name in outcomes:
-        rest = [o.ratio("average") for other, o in outcomes.items() if other != name]
+        rest = [o.ratio() for other, o in outcomes.items() if other != name]
         summary(f"average, {name} left out", rest)
     if "--quick" not in sys.argv:
         sensitivity(sets)
 
 
 def report(name: str, runs: Observations, outcome: Outcome) -> None:
-    """Print one set: every law, the average, the choice."""
+    """Print one set: the average, the choice, and every law alone."""
     seen, unseen = split(runs)
     slope = compute_slope(name, runs, unseen)
+    weights = {member.law: member.weight for member in outcome.fit.members}
     print(
-        f"\n{name}: {len(seen)} runs seen, {len(unseen)} held out; 100 % of compute is "
-        f"{100 * np.median(slope):.1f} % of loss; chosen {outcome.chosen}; "
-        f"{outcome.seconds:.2f} s CPU"
+        f"\n{name}: {len(seen)} runs seen, {len(unseen)} held out, {outcome.covered:.0%} of them "
+        f"inside 90 %; 100 % of compute is {100 * np.median(slope):.1f} % of loss; chosen "
+        f"{outcome.fit.law}; {outcome.seconds:.2f} s CPU"
     )
-    for law, errors in outcome.errors.items():
-        equivalents = np.maximum(np.abs(np.expm1(errors)) / slope, LEAST_ERROR)
-        weight = outcome.weights.get(law)
+    errors = dict(outcome.errors)
+    for law in candidates(seen):
+        alone = solve_to_scale(seen, law, fresh_weights(seen))
+        errors[law.name] = errors_of(law, alone.solution.theta, unseen)
+    for law_name, error in errors.items():
+        equivalents = np.maximum(np.abs(np.expm1(error)) / slope, LEAST_ERROR)
         print(
-            f"  {law:18s} ratio {outcome.ratio(law):6.3f}  {100 * outcome.rms(law):6.2f} % of loss"
-            f"  {np.sqrt(np.mean(equivalents**2)):6.3f} of compute"
-            + ("" if weight is None else f"  weight {weight:.2f}")
+            f"  {law_name:18s} ratio {rms(error) / rms(errors['fixed']):6.3f}  "
+            f"{100 * rms(error):6.2f} % of loss  {rms(equivalents):6.3f} of compute"
+            + (f"  weight {weights[law_name]:.2f}" if law_name in weights else "")
         )
 
 
@@ -229,9 +228,9 @@ def sensitivity(sets: dict[str, Observations]) -> None:
     for decades in (0.5, 1.5):
         cut = [split(runs, decades) for runs in sets.values()]
         usable = [measure(*pair) for pair in cut if len(pair[0]) >= 15]
-        summary(f"top {decades} decades held out", [o.ratio("average") for o in usable])
+        summary(f"top {decades} decades held out", [o.ratio() for o in usable])
     for law in ("chinchilla-tied", "coupled", "bounded-rational", "kaplan-floor", "farseer"):
-        left = [measure(*split(runs), without=law).ratio("average") for runs in sets.values()]
+        left = [measure(*split(runs), without=law).ratio() for runs in sets.values()]
         summary(f"without {law}", left)
 
 
@@ -241,7 +240,7 @@ def subsampled(runs: Observations) -> Iterator[float]:
     for seed in range(SUBSAMPLES):
         rng = np.random.default_rng(seed)
         rows = np.sort(rng.choice(len(seen), round(0.7 * len(seen)), replace=False))
-        yield measure(seen.take(rows), unseen).ratio("average")
+        yield measure(seen.take(rows), unseen).ratio()
 
 
 def summary(title: str, ratios: list[float]) -> None:
