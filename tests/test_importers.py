@@ -8,6 +8,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from planner.errors import TableError
 from planner.importers._tfrecord import masked_crc, records
@@ -313,6 +315,35 @@ def test_an_image_in_an_event_file_is_passed_over(tmp_path):
     file = tmp_path / "events"
     file.write_bytes(record(b"a") + record(bytes(1 << 21)) + record(b"b"))
     assert list(records(file)) == [b"a", b"b"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text("loss_0{", max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["loss", "params", "tokens", "trial", "_step"]), inner)
+    ),
+    max_leaves=12,
+)
+CELLS = st.lists(st.text('0123456789.,;\t"eE%-nalosk ', max_size=6), max_size=12)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        st.binary(),
+        st.text().map(str.encode),
+        JSON.map(lambda data: json.dumps(data).encode()),
+        CELLS.map(lambda cells: ("params,tokens,loss,run\n" + ",".join(cells)).encode()),
+        CELLS.map(lambda cells: ("params;tokens;loss\n" + "\n".join(cells)).encode()),
+    )
+)
+def test_whatever_a_file_holds_it_is_read_or_refused_with_a_sentence(tmp_path, content):
+    (tmp_path / "export").write_bytes(content)
+    try:
+        read_runs(tmp_path / "export")
+    except TableError as error:
+        assert len(str(error)) > 20  # noqa: PT017
 
 
 def test_a_folder_is_walked_and_what_is_no_table_is_named(tmp_path):

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import TableError
+from planner.importers.study import runs_frame
 from planner.observations import Observations
 from planner.run import Run, Status, Trial
 from planner.shape import Size
-from planner.importers.study import runs_frame
 from planner.table import read_runs
 from planner.where import parse_where
 

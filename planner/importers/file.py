@@ -12,7 +12,7 @@ import pandas as pd
 from planner.errors import TableError
 from planner.importers.delimited import read_delimited
 from planner.importers.nested import expand
-from planner.importers.part import Part, frame_of
+from planner.importers.part import BROKEN, Part, frame_of
 from planner.importers.records import read_records
 from planner.importers.tensorboard import is_event_file, tensorboard_rows
 
@@ -81,6 +81,6 @@ def _parquet(content: bytes, path: Path) -> Part:
 def _events(path: Path) -> Part:
     try:
         rows = tensorboard_rows(path.parent, path.parent.name or path.name)
-    except (ValueError, OSError) as error:
+    except BROKEN as error:
         raise TableError(f"the event file {path} cannot be read: {error}") from None
     return Part(str(path), frame_of(rows))

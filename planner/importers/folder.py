@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from planner.errors import TableError
 from planner.importers.file import load_file
 from planner.importers.mlflow import is_mlflow_run, mlflow_rows
-from planner.importers.part import Part, frame_of
+from planner.importers.part import BROKEN, Part, frame_of
 from planner.importers.ray_tune import is_ray_trial, ray_rows
 from planner.importers.tensorboard import is_event_file, tensorboard_rows
 from planner.importers.trainer_state import trainer_folder
@@ -36,7 +35,7 @@ class _Found:
         """Read one run; one that cannot be read is dropped and named."""
         try:
             self.rows.setdefault(tracker, []).extend(rows())
-        except (ValueError, KeyError, TypeError, OSError, struct.error, TableError) as error:
+        except (*BROKEN, TableError) as error:
             self.dropped.append((str(folder), f"{tracker} run cannot be read: {error}"))
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+
+BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError, struct.error)
+"""What reading a tracker's files raises when they are not what the tracker writes."""
 
 
 @dataclass(frozen=True)

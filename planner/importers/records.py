@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from planner.errors import TableError
-from planner.importers.part import Part, flat, frame_of
+from planner.importers.part import BROKEN, Part, flat, frame_of
 from planner.importers.study import is_study_line, study_part
 from planner.importers.trainer_state import is_trainer_state, trainer_rows
 
@@ -23,7 +23,10 @@ def read_records(text: str, source: str) -> Part:
     except json.JSONDecodeError as error:
         return _read_lines(text, source, error)
     if isinstance(data, Mapping) and is_trainer_state(data):
-        return Part(source, frame_of(trainer_rows(data, PurePath(source).stem)))
+        try:
+            return Part(source, frame_of(trainer_rows(data, PurePath(source).stem)))
+        except BROKEN as error:
+            raise TableError(f"{source} is no state of a Trainer: {error!r}") from None
     records = _records(data, source)
     if records and all("_step" in record for record in records):
         # A history of W&B: rows of one run, named by the file alone.

@@ -48,6 +48,7 @@ class Clean:
     unknown: tuple[str, ...]
 
 
+@np.errstate(all="ignore")  # a product that overflows is infinite, and its row is dropped for that
 def clean(
     sources: Sequence[Path], maps: Sequence[str], where: str | None, *, all_rows: bool
 ) -> Clean:
@@ -161,7 +162,11 @@ def _reasons(
 
 def _reason(name: str, value: float, shown: object) -> str:
     if str(shown).strip().lower() in BLANK:
-        return f"{name} is missing" if np.isnan(value) else f"{name} is {value:g}, not positive"
+        return (
+            f"{name} is missing"
+            if np.isnan(value)
+            else f"{name} is {value:g}, not a positive number"
+        )
     hint = " (6*N*D overflows 64-bit integers)" if name == "flops" and value < 0 else ""
     if name == "loss" and value <= 0:
         hint = " (a law of ln loss needs plain nats per token)"

@@ -109,8 +109,8 @@ def _large(folder: Path) -> None:
         "10,000 runs, texts": pd.DataFrame(columns).assign(tokens="1,234,567 tokens"),
         "200 runs of 50 rows": history,
     }
+    path = folder / "large.csv"
     for name, frame in frames.items():
-        path = folder / "large.csv"
         frame.to_csv(path, index=False)
         bare = _cpu(lambda: pd.read_csv(path))
         read = _cpu(lambda: read_runs(path))
