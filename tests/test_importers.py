@@ -181,6 +181,7 @@ def test_wandbs_run_folders(tmp_path):
     assert sorted(found.key) == ["id1", "id2"]
     assert found.lr.tolist() == [3e-4] * 2
     assert found.width.tolist() == [256] * 2
+    assert any("W&B folder does not say whether a run ended" in note for note in table.notes)
     ((folder, reason),) = table.dropped
     assert "id3" in folder
     assert "W&B run cannot be read" in reason

@@ -20,6 +20,10 @@ from planner.importers.wandb import is_wandb_folder, wandb_row
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".csv.gz", ".jsonl.gz")
 SKIPPED = {"artifacts", ".trash", "latest-run", "__pycache__", ".git"}
 """Folders that hold copies, deleted runs or no runs."""
+SILENT = (
+    "{} does not say whether a run ended; those whose plan does not say otherwise count as ended."
+)
+NOTES = {name: (SILENT.format(f"A {name} folder"),) for name in ("W&B", "TensorBoard")}
 Rows = Callable[[], list[dict[str, Any]]]
 
 
@@ -51,7 +55,11 @@ def load(path: Path) -> list[Part]:
     found = _Found()
     for folder, folders, files in _walk(path):
         _look(found, path, folder, folders, files)
-    parts = [Part(f"{path} ({name})", frame_of(rows)) for name, rows in found.rows.items() if rows]
+    parts = [
+        Part(f"{path} ({name})", frame_of(rows), notes=NOTES.get(name, ()))
+        for name, rows in found.rows.items()
+        if rows
+    ]
     if not parts and not found.parts:
         why = "".join(f"; {name}: {reason}" for name, reason in found.dropped[:3])
         raise TableError(
