@@ -150,9 +150,12 @@ def _levels_on_both_sides(o: Observations, side: Floats) -> int:
     """Count the levels of C at which a run is smaller than N*(C) and another is larger."""
     order = np.argsort(o.flops)
     log_c, side = np.log(o.flops[order]), side[order]
+    first = np.searchsorted(log_c, log_c, side="left")
+    end = np.searchsorted(log_c, log_c + SAME_LEVEL, side="right")
+    smaller, larger = (np.r_[0, np.cumsum(which)] for which in (side < 0.0, side > 0.0))
+    both = (smaller[end] > smaller[first]) & (larger[end] > larger[first])
     count, last = 0, -np.inf
-    for i, c in enumerate(log_c):
-        near = side[(log_c >= c) & (log_c <= c + SAME_LEVEL)]
-        if c > last and i < len(log_c) - 1 and near.min() < 0.0 < near.max():
+    for c in log_c[both]:
+        if c > last:
             count, last = count + 1, c + SAME_LEVEL
     return count

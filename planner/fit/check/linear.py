@@ -13,7 +13,6 @@ Degrees of freedom follow Satterthwaite: what rests on differences between group
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +20,7 @@ from scipy.stats import f as fisher
 from scipy.stats import t as student_t
 
 from planner.arrays import Floats
+from planner.fit.check.groups import totals
 from planner.fit.laws import Law
 from planner.observations import Observations
 
@@ -33,8 +33,6 @@ PRIOR_FREEDOM = 4.0
 ABSORBED = 1e-6
 """A direction of which less than this share of its square is left cannot be tested."""
 SINGULAR = 1e-9
-BINS = 6
-"""Bins of an axis on which nearly every row has a value of its own."""
 
 
 @dataclass(frozen=True)
@@ -135,22 +133,25 @@ class Linear:
 
         What the rows of a group share is taken out.
         """
-        columns = self.slopes
+        own = np.column_stack([self.slopes, self.r]) / scale[:, None]
+        taken = np.zeros(len(scale))
         if len(np.unique(self.group)) < len(self.r):
-            columns = np.column_stack([columns, np.eye(self.group.max() + 1)[self.group]])
-        u, s, _ = np.linalg.svd(columns / scale[:, None], full_matrices=False)
-        basis, r = u[:, s > SINGULAR * s[0]], self.r / scale
-        room = np.maximum(1.0 - (basis**2).sum(axis=1), 0.05)
+            weight = totals(scale[:, None] ** -2.0, self.group)[self.group]
+            unit = 1.0 / (scale[:, None] * np.sqrt(weight))
+            own -= unit * totals(unit * own, self.group)[self.group]
+            taken = unit[:, 0] ** 2
+        u, s, _ = np.linalg.svd(own[:, :-1], full_matrices=False)
+        basis, r = u[:, s > SINGULAR * s[0]], own[:, -1]
+        room = np.maximum(1.0 - taken - (basis**2).sum(axis=1), 0.05)
         return np.asarray(scale * np.abs(r - basis @ (basis.T @ r)) / np.sqrt(room))
 
     def _white(self, columns: Floats) -> Floats:
         if self.rho == 0.0:
             return columns
         count = np.bincount(self.group)
-        one = np.eye(len(count))[self.group]
-        means = one.T @ columns / count[:, None]
         keep = 1.0 - np.sqrt((1.0 - self.rho) / (1.0 - self.rho + self.rho * count))
-        return np.asarray((columns - one @ (keep[:, None] * means)) / np.sqrt(1.0 - self.rho))
+        shared = totals(columns, self.group) * (keep / count)[:, None]
+        return np.asarray((columns - shared[self.group]) / np.sqrt(1.0 - self.rho))
 
     def _basis(self) -> Floats:
         u, s, _ = np.linalg.svd(self._white(self.slopes), full_matrices=False)
@@ -165,8 +166,7 @@ class Linear:
         if self.rho in (0.0, RHO[-1]):  # at the bound the noise within groups tells that between
             return np.full(estimators.shape[1], float(freedom))
         rows = self._white(estimators)  # V^-1/2 is symmetric: weights on the raw residuals
-        one = np.eye(self.group.max() + 1)[self.group]
-        shared = self.rho * ((one.T @ rows) ** 2).sum(axis=0)
+        shared = self.rho * (totals(rows, self.group) ** 2).sum(axis=0)
         own = (1.0 - self.rho) * (rows**2).sum(axis=0)
         share = shared / np.maximum(shared + own, 1e-300)
         between = max(len(np.unique(self.group)) - self.slopes.shape[1], 0) + PRIOR_FREEDOM
@@ -186,18 +186,3 @@ class Linear:
         likelihood = -0.5 * (log_v + freedom * np.log(max(float((r**2).sum()), 1e-300)))
         likelihood -= np.log(spread[: basis.shape[1]]).sum()
         return float(likelihood + prior)
-
-
-def binned(axis: Floats) -> Floats:
-    """Return values (n,) shared by a third of the rows or fewer: their own, or bin medians."""
-    if len(np.unique(axis)) <= len(axis) // 3:
-        return axis
-    edges = np.quantile(axis, np.linspace(0.0, 1.0, BINS + 1)[1:-1])
-    index = np.searchsorted(edges, axis)
-    return np.array([np.median(axis[index == k]) for k in index])
-
-
-def indicators(labels: Sequence[object] | np.ndarray) -> tuple[np.ndarray, Floats]:
-    """Return the distinct labels (K,) and their 0/1 columns (n, K)."""
-    names, index = np.unique(np.asarray(labels), return_inverse=True)
-    return names, np.eye(len(names))[index]

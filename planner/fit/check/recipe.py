@@ -14,7 +14,7 @@ import numpy as np
 
 from planner.arrays import Flags, Floats
 from planner.finding import Finding, Severity
-from planner.fit.check.linear import binned
+from planner.fit.check.groups import binned
 from planner.observations import Observations
 
 UNDECAYED = frozenset({"constant", "const", "none", "undecayed"})

@@ -15,7 +15,8 @@ from scipy.stats import t as student_t
 from planner.arrays import Flags, Floats
 from planner.finding import Finding, Severity
 from planner.fit.check.budget import SHARES
-from planner.fit.check.linear import Linear, binned, indicators
+from planner.fit.check.groups import MOST_LEVELS, binned, indicators
+from planner.fit.check.linear import Linear
 from planner.fit.check.populations import split
 from planner.fit.check.rows import clustered
 from planner.observations import Observations
@@ -209,9 +210,9 @@ def _shared_noise(o: Observations, linear: Linear) -> Iterator[Finding]:
     """Test whether rows of one size share noise although each counts as independent."""
     if len(set(o.group)) < len(o):
         return
-    _, columns = indicators(o.params)
-    if not 3 <= columns.shape[1] <= len(o) // 2:
+    if not 3 <= len(np.unique(o.params)) <= min(len(o) // 2, MOST_LEVELS):
         return
+    _, columns = indicators(o.params)
     ratio, p = linear.together(columns)
     readier = RUN_PATTERN if _looks_like_runs(o) else 1.0
     if p < SHARES["clustered-rows"] * readier:

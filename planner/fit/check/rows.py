@@ -9,6 +9,7 @@ import numpy as np
 
 from planner.arrays import Flags
 from planner.finding import Finding, Severity
+from planner.fit.check.groups import least, numbered, spread
 from planner.observations import Observations
 
 ENDED = frozenset({"", "nan", "done", "finished", "completed", "complete", "success", "ok"})
@@ -116,13 +117,11 @@ def _unfinished(o: Observations) -> Iterator[Finding]:
 
 def _sweep(o: Observations) -> Iterator[Finding]:
     """Several lr or batches at one (N, D): only the best of a cell lies on the law."""
-    cells, index = np.unique(np.column_stack([o.params, o.tokens]), axis=0, return_inverse=True)
-    recipe = np.nan_to_num(np.column_stack([o.lr, o.batch_tokens]), nan=-1.0)
-    worse = 0
-    for k in range(len(cells)):
-        rows = np.flatnonzero(index.ravel() == k)
-        if len(np.unique(recipe[rows], axis=0)) > 1:
-            worse += int((o.loss[rows] > (1.0 + CELL_SPREAD) * o.loss[rows].min()).sum())
+    cell = numbered(np.column_stack([o.params, o.tokens]))
+    recipes = (np.nan_to_num(column, nan=-1.0) for column in (o.lr, o.batch_tokens))
+    swept = np.sum([spread(column, cell) > 0 for column in recipes], axis=0) > 0
+    high = o.loss > (1.0 + CELL_SPREAD) * least(o.loss, cell)[cell]
+    worse = int((high & swept[cell]).sum())
     if worse:
         yield Finding(
             "sweep-rows",

@@ -14,6 +14,7 @@ import numpy as np
 
 from planner.arrays import Flags, Floats
 from planner.finding import Finding, Severity
+from planner.fit.check.groups import numbered, spread
 from planner.fit.check.populations import split
 from planner.observations import Observations
 
@@ -105,10 +106,9 @@ def _compute(o: Observations) -> Iterator[Finding]:
 
 def _conventions(o: Observations, log_ratio: Floats) -> Iterator[Finding]:
     exact, other = np.abs(log_ratio) < EXACT, np.abs(log_ratio) > OTHER
-    sizes, index = np.unique(o.params, return_inverse=True)
-    spread = max(float(np.ptp(log_ratio[index == k])) for k in range(len(sizes)))
+    apart = float(spread(log_ratio, numbered(o.params)).max())
     beside = exact.any() and other.any() and o.params[other].max() >= o.params[exact].min()
-    if beside or spread > OTHER:
+    if beside or apart > OTHER:
         yield Finding(
             "flops-mixed",
             Severity.WARNING,
@@ -156,15 +156,13 @@ def _one_shape_two_counts(o: Observations) -> Iterator[Finding]:
         return
     cost = np.round(np.log(o.flops / o.tokens) / SAME_COST)
     models = np.column_stack([o.depth, o.width] if shaped else [cost])
-    _, index = np.unique(models, axis=0, return_inverse=True)
-    log_n, rows = np.log(o.params), index.ravel()
-    spread = np.array([np.ptp(log_n[rows == k]) for k in range(rows.max() + 1)])
-    mixed = int((spread > SAME_SIZE).sum())
+    counts = spread(np.log(o.params), numbered(models))
+    mixed = int((counts > SAME_SIZE).sum())
     if mixed >= (1 if shaped else LEAST_TWINS):
         name = "width and depth" if shaped else "FLOPs per token"
         yield _n_mixed(
             f"{mixed} models known by their {name} have two parameter counts, up to "
-            f"{100 * np.expm1(spread.max()):.0f} % apart"
+            f"{100 * np.expm1(counts.max()):.0f} % apart"
         )
 
 

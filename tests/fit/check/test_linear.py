@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from planner.fit.check.budget import SHARES
-from planner.fit.check.linear import Linear, binned
+from planner.fit.check.groups import binned
+from planner.fit.check.linear import Linear
 from planner.fit.check.populations import split
 from planner.fit.laws import CHINCHILLA
 from tests.fit.clean_worlds import clean_world
