@@ -13,9 +13,9 @@ between the laws explain is taken off, and the rest updates a scaled inverse chi
 
     (l r)^2 = (f0 (.04 r)^2 + sum_o max(b_o^2 - var b_o, 0)) / (f0 + J),     f = f0 + J
 
-in which the default weighs as much as f0 = 4 origins (m likewise from n): a ladder that held can
-lower the two by a quarter, one that failed can raise them as far as it failed. The slope acts on
-ln L, not on ln(L - E): a law that is wrong has the wrong E as well.
+in which the default weighs as much as f0 = 4 origins (m likewise from n). Origins can raise the two
+and not lower them: that a law held inside the data says little of a bend that shows beyond. The
+slope acts on ln L, not on ln(L - E): a law that is wrong has the wrong E as well.
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ def learned(rolling: Rolling, weights: Floats) -> Discrepancy:
 
 
 def _updated(default: float, seen: list[float]) -> float:
-    """Return the sd after the squares ``seen``, one an origin."""
+    """Return the sd after the squares ``seen``, one an origin; not below its default."""
     squares = FREEDOM * default**2 + float(np.maximum(seen, 0.0).sum())
-    return float(np.sqrt(squares / (FREEDOM + len(seen))))
+    return max(default, float(np.sqrt(squares / (FREEDOM + len(seen)))))
 
 
 def _unexplained(values: Floats, variances: Floats, share: Floats) -> float:
