@@ -86,15 +86,14 @@ def learned(rolling: Rolling, weights: Floats) -> Discrepancy:
             continue
         share = np.asarray(weights)[kept] / np.asarray(weights)[kept].sum()
         misses = _misses(rolling, o, kept)
-        slopes.append(_unexplained(misses.slope, misses.slope_variance, share) - misses.noise)
+        slope = _unexplained(misses.slope, misses.slope_variance, share) - misses.noise
+        slopes.append(slope / default.reducible**2)
         drifts.append(_unexplained(misses.drift, misses.drift_variance, share))
-    freedom = FREEDOM + len(slopes)
-    loss = default.loss_per_decade * default.reducible
     return Discrepancy(
-        _updated(loss, slopes) / default.reducible,
+        _updated(default.loss_per_decade, slopes),
         _updated(default.ln_n_per_decade, drifts),
         default.reducible,
-        freedom,
+        FREEDOM + len(slopes),
     )
 
 
