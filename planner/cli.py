@@ -142,7 +142,7 @@ def fit(
     rates not decayed, mixed schedules, early ends, spikes, losses in another unit. What it finds
     joins the findings; the law is fitted to the same losses as without it.
     """
-    from planner.offline import FitOptions, fit_command
+    from planner.fitting import FitOptions, fit_command
 
     options = FitOptions(law, loss, delta, level, where, tuple(map_ or ()))
     fit_command(source, options, out, curves, as_json=json)
@@ -157,7 +157,7 @@ def predict(
     json: Json = False,
 ) -> None:
     """Predict the loss of runs from a fit."""
-    from planner.offline import predict_command
+    from planner.fitting import predict_command
 
     predict_command(fit, params, tokens, points, as_json=json)
 
@@ -183,7 +183,8 @@ def plan(
     json: Json = False,
 ) -> None:
     """Recommend size, tokens and hyperparameters for a budget."""
-    from planner.offline import FitOptions, plan_command
+    from planner.fitting import FitOptions
+    from planner.offline import plan_command
 
     target = {
         "flops": flops,
@@ -213,7 +214,7 @@ def import_(
     all_rows: Annotated[bool, typer.Option(help="Keep the checkpoints of each run.")] = False,
 ) -> None:
     """Turn trackers' exports into one runs table, and say what was left out."""
-    from planner.offline import import_command
+    from planner.fitting import import_command
 
     import_command(sources, out, tuple(map_ or ()), where, all_rows=all_rows)
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from planner.errors import UsageError
-from planner.offline import (
+from planner.fitting import (
     FitOptions,
     fit_command,
     fit_text,
-    plan_command,
     predict_command,
 )
+from planner.offline import plan_command
 from tests.fit.planted import ladder, many_runs
 
 ORDER = ("blocking", "warning", "info")

@@ -12,8 +12,8 @@ import pytest
 
 from planner.fit.engine import fit_loss
 from planner.fit.loss_fit import LossFit
+from planner.fitting import FitOptions, fit_command, predict_command
 from planner.observations import Observations
-from planner.offline import FitOptions, fit_command, predict_command
 from planner.table import read_runs
 from tests.fit.isoflop_world import BESIROGLU, isoflop_runs
 from tests.fit.planted import ladder, many_runs
