@@ -20,8 +20,10 @@ lint: .venv/test.ok
 	$(BIN)/lint-imports
 
 # Speed and calibration are measured here, never asserted in the tests.
+# The fit engine, a table each; PEERS_PYTHON may name an interpreter that has its peers.
+FIT_BENCHES := chinchilla solve forms coverage wrong_law extrapolation isoflop faults import
 bench-fit: .venv/test.ok
-	$(RUN)/python -m tests.benchmarks.bench_chinchilla
+	set -e; for name in $(FIT_BENCHES); do echo "== $$name"; $(RUN)/python -m tests.benchmarks.bench_$$name; done
 
 bench-hyper: .venv/test.ok
 	$(RUN)/python -m tests.benchmarks.bench_hyper
