@@ -37,6 +37,8 @@ SAME_PREDICTIONS = ("over-training",)
 """Another law's predictions in other words: they would vote twice."""
 SPARE_ROWS = 2
 OUTLIER = 3.0
+LEAST_NOISE = 1e-5
+"""Of ln L: closer than this two predictions are the same."""
 CLEARLY_BETTER = 0.9
 """A richer law, or an unidentified one, must beat the simpler by 10 % of its held-out error."""
 NEGLIGIBLE = 0.03
@@ -154,7 +156,8 @@ def rolling_origin(fits: Sequence[LawFit], flops: Floats, group: Sequence[str]) 
     """Fit every law below every origin, with its own delta, and let it meet the runs above."""
     origins = _origins(flops, group, fits[0].points.weights)
     trials = tuple(tuple(_trial(fit, origin) for origin in origins) for fit in fits)
-    return Rolling(tuple(fits), origins, trials, min(fit.sigma for fit in fits))
+    noise = max(min(fit.sigma for fit in fits), LEAST_NOISE)
+    return Rolling(tuple(fits), origins, trials, noise)
 
 
 def stacking_weights(rolling: Rolling) -> Floats:
@@ -254,4 +257,4 @@ def _calm(errors: Floats, noise: float) -> Floats:
     """
     least = np.abs(errors).min(axis=0)
     width = OUTLIER * max(float(np.median(least)), noise)
-    return np.asarray(np.minimum(1.0, (width / np.maximum(least, 1e-300)) ** 2))
+    return np.asarray((width / np.maximum(least, width)) ** 2)
