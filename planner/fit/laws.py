@@ -168,10 +168,13 @@ class PowerSum:
         return optimal_params(theta, flops)
 
     def box(self, points: Points) -> tuple[Floats, Floats]:
-        """Return the bounds of phi: no term below FLOOR of the loss, none above the largest."""
+        """Return the bounds of phi: no term below FLOOR of the least loss, none above the largest.
+
+        E may exceed the least loss: one low outlier must not decide it.
+        """
         floor, top = np.log(FLOOR) + points.y.min(), points.y.max()
         low = np.array([floor, floor, floor, BOUNDS[0], BOUNDS[0]])
-        high = np.array([points.y.min(), top, top, BOUNDS[1], BOUNDS[1]])
+        high = np.array([top, top, top, BOUNDS[1], BOUNDS[1]])
         first = [self.free.index(p) for p in range(self.n_free)]
         return low[first], high[first]
 
