@@ -1,4 +1,4 @@
-"""``planner explain NAME``: the mathematics of a decision is the docstring of what decides it."""
+"""``planner explain NAME``: the mathematics of a decision, or a law, is the docstring behind it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import importlib
 import inspect
 
 from planner.errors import UsageError
+from planner.fit.registry import LAWS
 
 SOURCES = {
     "loss": "planner.fit.laws",
-    "fit": "planner.fit.solve",
+    "fit": "planner.fit.engine",
+    "solver": "planner.fit.solve",
+    "selection": "planner.fit.select",
+    "discrepancy": "planner.fit.discrepancy",
+    "findings": "planner.fit.check",
+    "isoflop": "planner.fit.isoflop",
     "intervals": "planner.fit.uncertainty",
     "params": "planner.decide.allocate",
     "tokens": "planner.decide.allocate",
@@ -35,9 +41,13 @@ SOURCES = {
 
 
 def explanation(name: str) -> str:
-    """Return the opening of the module that decides ``name``. Raises UsageError for others."""
+    """Return the mathematics of a decision or a law. Raises UsageError for other names."""
+    if name in LAWS:
+        law = LAWS[name]
+        return f"{name}: L = {law.formula}\n\n{inspect.getdoc(type(law)) or ''}"
     if name not in SOURCES:
-        raise UsageError(f"nothing is called {name!r}; there is: {', '.join(sorted(SOURCES))}")
+        known = ", ".join([*sorted(SOURCES), *LAWS])
+        raise UsageError(f"nothing is called {name!r}; there is: {known}")
     module = SOURCES[name]
     text = inspect.getdoc(importlib.import_module(module)) or ""
     return f"{name}  ({module})\n\n{text}"
