@@ -44,7 +44,8 @@ def explanation(name: str) -> str:
     """Return the mathematics of a decision or a law. Raises UsageError for other names."""
     if name in LAWS:
         law = LAWS[name]
-        return f"{name}: L = {law.formula}\n\n{inspect.getdoc(type(law)) or ''}"
+        told = [inspect.getdoc(inspect.getmodule(type(law))), inspect.getdoc(type(law))]
+        return "\n\n".join([f"{name}: L = {law.formula}", *filter(None, told)])
     if name not in SOURCES:
         known = ", ".join([*sorted(SOURCES), *LAWS])
         raise UsageError(f"nothing is called {name!r}; there is: {known}")
