@@ -97,9 +97,10 @@ def _points(observations: Observations, law: Law, weights: Floats, slack: Floats
 def _assemble(
     observations: Observations, rolling: Rolling, shares: Floats, best: int, level: float
 ) -> LossFit:
-    """Put the chosen law and the members of the average together."""
+    """Put the chosen law and the members of the average together, the heaviest first."""
     chosen = rolling.fits[best]
     how = "least squares" if np.isinf(chosen.delta) else f"huber, delta {chosen.delta:.3g}"
+    order = sorted(range(len(shares)), key=lambda k: (-shares[k], k != best))
     return LossFit(
         law=chosen.law.name,
         params=chosen.params,
@@ -110,9 +111,9 @@ def _assemble(
         range=_range(observations),
         method=f"{how}; {chosen.draws.method}",
         members=tuple(
-            Member(f.law.name, float(share), f.params, f.theta, float(error))
-            for f, share, error in zip(rolling.fits, shares, rolling.errors, strict=True)
-            if share > 0
+            Member(f.law.name, float(shares[k]), f.params, f.theta, float(rolling.errors[k]))
+            for k, f in ((k, rolling.fits[k]) for k in order)
+            if shares[k] > 0
         ),
         n_convention=observations.n_convention,
         flops_convention=observations.flops_convention,

@@ -164,7 +164,8 @@ def stacking_weights(rolling: Rolling) -> Floats:
     """Return weights (laws,) that sum to one; equal where nothing could be held out.
 
     A form that rests on a bound has no vote: it is another law then (no floor, no ceiling, no
-    bend), mostly one that votes already. Plain sums keep theirs: weak priors hold them inside.
+    bend), mostly one that votes already. Plain sums keep theirs: weak priors hold them inside. The
+    chosen law weighs as much as the heaviest: among ties the order is chance.
     """
     score = rolling.ratios.sum(axis=1) / max(rolling.ratios.shape[1], 1)
     inside = [isinstance(f.law, PowerSum) or not f.solution.at_bound for f in rolling.fits]
@@ -172,6 +173,7 @@ def stacking_weights(rolling: Rolling) -> Floats:
     weight = np.where(voting, np.exp(score.min() - score), 0.0)
     weight /= weight.sum()
     weight = np.where(weight < NEGLIGIBLE, 0.0, weight)
+    weight[choose(rolling)] = weight.max()
     return np.asarray(weight / weight.sum())
 
 

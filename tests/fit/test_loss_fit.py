@@ -133,3 +133,10 @@ def test_too_little_evidence_ends_with_reasons():
 def test_every_interval_of_the_truth_at_moderate_distance(fit):
     truth = CHINCHILLA.predict(TRUTH, *FAR)[0]
     assert fit.predict(*FAR)[0].contains(float(truth))
+
+
+def test_the_parameters_are_the_heaviest_members_and_stand_first():
+    fit = fit_loss(many_runs(0.005, n=80))
+    assert len(fit.members) > 1
+    assert fit.members[0].weight == max(member.weight for member in fit.members)
+    assert (fit.members[0].law, fit.members[0].params) == (fit.law, fit.params)
