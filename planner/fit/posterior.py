@@ -10,7 +10,7 @@ group and sigma integrated out, c integrates in closed form:
 where G = X' V^-1 X, and Q is the whitened sum of squares left. So the exponents are drawn from a
 refined grid and c from a t distribution with E > 0: no chain, no burn-in, and the curved ridge of E
 against alpha is followed exactly. Priors: alpha, beta ~ LogNormal(ln .4, .5), c flat and positive,
-rho uniform.
+rho as in :func:`log_prior_rho`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,19 @@ EXPONENT_CENTRE, EXPONENT_SD = float(np.log(0.4)), 0.5
 """Prior of ln alpha and ln beta (science F4.2): published laws lie within .25 to .7."""
 NOISE_PRIOR = (1.0, 0.003)
 """Degrees of freedom and sd of ln L: run-to-run noise of small transformers is .002 to .01."""
-RHO = (np.arange(5) + 0.5) / 5
+RHO = 1.0 / (1.0 + np.exp(-np.linspace(-5.0, 5.0, 12)))
+"""Correlations inside a group: the ratio of shared to own variance, evenly spaced in its log."""
 CELLS = (24, 32, 40)
 NEGLIGIBLE = 10.0
 """Cells this far (in ln density) below the best are cut off by the next, finer grid."""
+
+
+def log_prior_rho(rho: Floats) -> Floats:
+    """Return the log prior of the spacing of RHO: d rho / (sqrt(rho) (1 - rho)).
+
+    A scale for the shared variance, that may well be zero.
+    """
+    return np.asarray(0.5 * np.log(np.maximum(rho, RHO[0])))
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,10 @@ def _refined(points: Points, law: PowerSum, group: Floats, rho: Floats) -> tuple
         exponents = np.exp(np.tile(pairs, (len(rho), 1)))
         cells = _cells(points, group, exponents, np.repeat(rho, len(pairs)))
         density = cells.log_density + _log_prior(np.log(exponents), law)
+        density += log_prior_rho(cells.rho)
         cells = _Cells(exponents, cells.rho, cells.mean, cells.covariance, cells.left, density)
-        alive = np.log(exponents[density > density.max() - NEGLIGIBLE])
+        likely = density > density.max() - NEGLIGIBLE
+        rho, alive = np.unique(cells.rho[likely]), np.log(exponents[likely])
         low, high = alive.min(axis=0) - width, alive.max(axis=0) + width
     return cells, width
 

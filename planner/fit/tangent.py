@@ -29,10 +29,8 @@ from scipy.special import chdtrc
 from planner.arrays import Floats
 from planner.fit.laws import Law
 from planner.fit.points import Points
-from planner.fit.posterior import NOISE_PRIOR
+from planner.fit.posterior import NOISE_PRIOR, RHO, log_prior_rho
 
-RHO = (np.arange(10) + 0.5) / 10
-"""Correlations inside a group that are considered, equally likely beforehand."""
 FEW = 3
 """Residual freedoms below which the noise prior stands in for the residuals."""
 MOST_LEVERAGE = 0.95
@@ -117,7 +115,7 @@ def even_moves(tangent: Tangent, size: int, rng: np.random.Generator) -> tuple[F
     left = np.maximum(moments[:, p, p] - (reached**2).sum(axis=1), 1e-300)
     if n - p < FEW:
         left = left + NOISE_PRIOR[0] * NOISE_PRIOR[1] ** 2
-    weight = -((n - p) * np.log(left) + log_gram + log_v) / 2
+    weight = log_prior_rho(rho) - ((n - p) * np.log(left) + log_gram + log_v) / 2
     chance = np.exp(weight - weight.max())
     pick = rng.choice(len(rho), size - size // 2, p=chance / chance.sum())
     pick = np.concatenate([pick, pick[: size // 2]])
@@ -179,7 +177,11 @@ def _t_rows(size: int, dimensions: int, freedom: int, rng: np.random.Generator) 
 
 
 def pull_back(points: Points, law: Law, start: Floats, moves: Floats) -> Floats:
-    """Return the phi (S, P) inside the box whose predictions moved by J d, d a row of ``moves``."""
+    """Return the phi (S, P) inside the box whose predictions moved by J d, d a row of ``moves``.
+
+    Where a law is open in a coordinate (E near nothing) start + d lies in a corner of the box, and
+    far from the data: such a row begins at the start instead.
+    """
     low, high = law.box(points)
     here, jacobian = law.evaluate(points, start[None])
     root = np.sqrt(points.weights)
@@ -187,11 +189,15 @@ def pull_back(points: Points, law: Law, start: Floats, moves: Floats) -> Floats:
     wanted = moves @ triangle.T
     unit = np.sqrt((wanted**2).mean(axis=0)) + 1e-300
     lens = (plane * root[:, None]).T / unit[:, None]
-    goal = wanted / unit + lens @ here[0]
+    home = lens @ here[0]
+    goal = wanted / unit + home
     free = np.clip(start + moves, low, high)
     for at in range(0, len(free), CHUNK):
         part = slice(at, at + CHUNK)
-        free[part] = _arrive(points, law, free[part], lens, goal[part])
+        reached = law.evaluate(points, free[part])[0] @ lens.T
+        lost = ((goal[part] - reached) ** 2).sum(axis=1) > ((goal[part] - home) ** 2).sum(axis=1)
+        begun = np.where(lost[:, None], start, free[part])
+        free[part] = _arrive(points, law, begun, lens, goal[part])
     return free
 
 

@@ -7,7 +7,7 @@ The method follows from the data and is named in the result; the first that appl
   (:mod:`planner.fit.posterior`; sums of powers only).
 - ``shared noise``: the rows come in few groups (forks of a trunk); their correlation is integrated.
 - ``sandwich``: many groups, rows with slack, or noise that changes over N or D (score test at
-  p < .2: a missed change costs 8 points of coverage, a false alarm 3 % of width).
+  p < .15: a missed change costs 8 points of coverage, a false alarm 3 % of width).
 - ``even noise``: everything else; t draws round a robust fit.
 
 The last three are drawn in the losses and pulled back through the law (:mod:`planner.fit.tangent`).
@@ -40,7 +40,7 @@ IDENTIFIED = 0.25
 """Share of the prior's sd of ln alpha or ln beta up to which the data need no prior."""
 MANY_GROUPS = 30
 """From here on the groups' own scores measure their spread."""
-SUSPECT = 0.2
+SUSPECT = 0.15
 """The p value of even noise below which it is not taken for even."""
 LEAST_FREEDOM = 12
 """Residual freedoms below which a change of the noise cannot be measured."""
