@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 
 from planner.decide.allocate import Caps, allocate, best_size, evaluate
 from planner.decide.sizes import BlackBox
@@ -68,7 +69,8 @@ def test_discrepancy_and_widening_stretch_the_interval():
 
     sure = planted_fit(exponent_sd=0.0)
     assert spread(sure, 1e22) == pytest.approx(0.0, abs=0.05)
-    assert spread(sure, 1e24) == pytest.approx(2 * 1.645 * 0.15 * 2, rel=0.15)
+    tail = student_t.ppf(0.95, sure.discrepancy.freedom)
+    assert spread(sure, 1e24) == pytest.approx(2 * tail * 0.15 * 2, rel=0.15)
     assert spread(FIT.widened(2.0), 1e21) == pytest.approx(2 * spread(FIT, 1e21), rel=0.05)
 
 
