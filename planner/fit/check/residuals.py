@@ -26,7 +26,7 @@ SUSPECT = 3.0
 HEAVY_TAIL = 5.0
 """No row nearer than this many sd is an outlier: noise with t5 tails reaches 4 sd now and then."""
 LEAST_LEFT = 8
-"""Rows below which the residuals of five parameters say nothing."""
+"""Rows below which the residuals of five parameters say nothing; the law can run through them."""
 UNEVEN = (3.05, 31.0)
 """1 in 250 normal tables of n runs exceed t = 3.05 + 31 / n on one of three axes (simulated)."""
 EXACT = 1e-24
@@ -239,7 +239,13 @@ def _uneven(o: Observations, linear: Linear) -> Iterator[Finding]:
     """
     axes = {"params": o.params, "tokens": o.tokens, "compute": o.flops}
     halves = {name: axis <= np.median(axis) for name, axis in axes.items()}
-    found = {name: _apart(linear, low) for name, low in halves.items() if not low.all()}
+    found = {
+        name: _apart(linear, low)
+        for name, low in halves.items()
+        if min(low.sum(), (~low).sum()) >= LEAST_LEFT
+    }
+    if not found:
+        return
     name = max(found, key=lambda each: abs(found[each][1]))
     ratio, t = found[name]
     low = halves[name]

@@ -91,3 +91,10 @@ def test_censored_rows_are_no_outliers():
     truth = clean_world(0).truth
     found = check_fit(spoilt, truth, "converged", 0.005, np.tile(truth, (10, 1)))
     assert "outliers" not in codes(found)
+
+
+def test_three_long_runs_that_the_law_runs_through_are_not_called_quiet():
+    data = ladder(noise=0.01, sizes=5, horizons=(5e5, 1e6, 6e6), seed=4)
+    few = data.take((data.tokens < 5e6) | (np.cumsum(data.tokens > 5e6) <= 3))
+    assert len(few) == 13
+    assert "uneven-noise" not in codes(solved(few))
