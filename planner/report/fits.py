@@ -43,9 +43,10 @@ def loss_law(study: ReportInput, pictures: Mapping[str, Picture]) -> Section:
         else ""
     )
     doubt = (
-        "Beyond the largest fitted run every decade of compute adds a standard deviation of "
+        "Beyond the largest fitted run every decade of compute adds a scale of "
         f"{text.percent(fit.discrepancy.loss_per_decade)} of the reducible loss (loss - E) and of "
-        f"{fit.discrepancy.ln_n_per_decade:g} in the logarithm of the best size.{widened}"
+        f"{fit.discrepancy.ln_n_per_decade:.2g} in the logarithm of the best size, with the tails "
+        f"of Student's t ({fit.discrepancy.freedom:g} degrees of freedom).{widened}"
     )
     ranges = np.quantile(fit.draws, [0.05, 0.95], axis=0)
     rows = tuple(

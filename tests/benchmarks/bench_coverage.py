@@ -1,8 +1,8 @@
 """Coverage of nominal 90 % statistical intervals on planted sets, ours beside the known methods.
 
-Scored: ln N*, ln D* and the law's mean loss at (N*, D*), each at 10, 100 and 1,000 times the largest
-compute. A method is called calibrated in a cell when all nine lie within 87-93 %; widths are medians
-over the sets, as a ratio to the narrowest calibrated method of the cell. Known methods:
+Scored: ln N*, ln D* and the law's mean loss at (N*, D*), each at 10, 100 and 1,000 times the
+largest compute. A method is called calibrated in a cell when all nine lie within 87-93 %; widths
+are medians over the sets, as a ratio to the narrowest calibrated method of the cell. Known methods:
 
     delta t        least squares, gradient of the quantity, t of n - P
     profile F      least squares, likelihood profile against F(1, n - P)
@@ -12,7 +12,7 @@ over the sets, as a ratio to the narrowest calibrated method of the cell. Known 
     cases auto     the same with our delta
     posterior      weak priors, whatever the data say (what the product did before)
 
-    python -m tests.benchmarks.bench_coverage [SETS] [CELL]     CELL: a name, "all", default the seven
+    python -m tests.benchmarks.bench_coverage [SETS] [CELL]    CELL: a name, "all", or the seven
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def _table(said: dict[str, list[Interval]], truth: Floats) -> None:
         low, high = np.moveaxis(np.asarray(intervals), 1, 0)
         cover[name] = 100 * ((low <= truth) & (truth <= high)).mean(axis=0)
         width[name] = np.median(high - low, axis=0)
-    fair = [n for n, c in cover.items() if n != "ours" and 87 <= c.min() and c.max() <= 93]
+    fair = [n for n, c in cover.items() if n != "ours" and c.min() >= 87 and c.max() <= 93]
     best = np.min([width[n] for n in fair], axis=0) if fair else np.full(9, np.nan)
     print(
         f"  {'':13s} {'sets':>5s}  ln N* 10x 100x 1000x      ln D*               ln L    ", end=""
