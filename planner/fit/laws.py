@@ -209,18 +209,15 @@ class PowerSum:
 
 def log_terms(points: Points, spread: Floats) -> tuple[Floats, Floats]:
     """Return ln L (B, n) and the terms' shares of it (B, n, 3) for (ln E, ln a, ln b, ...)."""
-    u = np.stack(
-        [
-            np.broadcast_to(spread[:, 0, None], (len(spread), len(points))),
-            spread[:, 1, None] - spread[:, 3, None] * points.x,
-            spread[:, 2, None] - spread[:, 4, None] * points.z,
-        ],
-        axis=-1,
+    u = (
+        np.broadcast_to(spread[:, 0, None], (len(spread), len(points))),
+        spread[:, 1, None] - spread[:, 3, None] * points.x,
+        spread[:, 2, None] - spread[:, 4, None] * points.z,
     )
-    top = u.max(axis=-1, keepdims=True)
-    shares = np.exp(u - top)
-    total = shares.sum(axis=-1, keepdims=True)
-    return (top + np.log(total))[..., 0], shares / total
+    top = np.maximum(np.maximum(u[0], u[1]), u[2])
+    shares = np.stack([np.exp(part - top) for part in u], axis=-1)
+    total = shares[..., 0] + shares[..., 1] + shares[..., 2]
+    return top + np.log(total), shares / total[..., None]
 
 
 def slopes(points: Points, shares: Floats) -> Floats:

@@ -28,9 +28,9 @@ EXPONENT_CENTRE, EXPONENT_SD = float(np.log(0.4)), 0.5
 """Prior of ln alpha and ln beta (science F4.2): published laws lie within .25 to .7."""
 NOISE_PRIOR = (1.0, 0.003)
 """Degrees of freedom and sd of ln L: run-to-run noise of small transformers is .002 to .01."""
-RHO = 1.0 / (1.0 + np.exp(-np.linspace(-5.0, 5.0, 12)))
+RHO = 1.0 / (1.0 + np.exp(-np.linspace(-5.0, 5.0, 9)))
 """Correlations inside a group: the ratio of shared to own variance, evenly spaced in its log."""
-CELLS = (24, 32, 40)
+CELLS = (16, 24, 40)
 NEGLIGIBLE = 10.0
 """Cells this far (in ln density) below the best are cut off by the next, finer grid."""
 

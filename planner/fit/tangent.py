@@ -35,9 +35,12 @@ FEW = 3
 """Residual freedoms below which the noise prior stands in for the residuals."""
 MOST_LEVERAGE = 0.95
 UNSEEN = 1e-12
-CLOSE = 0.02
+CLOSE = 0.05
 """A draw has arrived when its projection misses by less than this many standard deviations."""
 ROUNDS, CHUNK = 12, 128
+GAIN = 1e-3
+"""A step that lowers the squared miss by less than this share has not helped."""
+RIDGE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -152,9 +155,10 @@ def uneven_moves(tangent: Tangent, size: int, rng: np.random.Generator) -> Float
     leverage = bread * ((jac @ root) ** 2).sum(axis=1)
     scores = tangent.weights * tangent.psi / np.sqrt(1.0 - np.minimum(leverage, MOST_LEVERAGE))
     influence = tangent.member.T @ (jac * scores[:, None]) @ root @ root.T
+    centre = -((tangent.weights * tangent.psi) @ jac) @ root @ root.T
     triangle = np.linalg.qr(influence, mode="r")
     freedom = max(min(n, len(influence)) - jac.shape[1], 1)
-    return np.asarray(_t_rows(size, len(triangle), freedom, rng) @ triangle)
+    return np.asarray(centre + _t_rows(size, len(triangle), freedom, rng) @ triangle)
 
 
 def _inverse_root(gram: Floats) -> tuple[Floats, Floats]:
@@ -202,7 +206,7 @@ def pull_back(points: Points, law: Law, start: Floats, moves: Floats) -> Floats:
 
 
 def _arrive(points: Points, law: Law, free: Floats, lens: Floats, goal: Floats) -> Floats:
-    """Bring phi (S, P) by damped Newton steps to where lens @ ln L is the goal (S, P)."""
+    """Bring phi (S, P) inside the box as near as can be to where lens @ ln L is the goal (S, P)."""
     low, high = law.box(points)
     free, pace = free.copy(), np.ones(len(free))
     log_loss, jacobian = law.evaluate(points, free)
@@ -212,12 +216,12 @@ def _arrive(points: Points, law: Law, free: Floats, lens: Floats, goal: Floats) 
         live = live[(miss[live] > CLOSE**2) & (pace[live] > 1e-3)]
         if not len(live):
             break
-        step = _solve(slope[live], gap[live])
+        step = _step(slope[live], gap[live], free[live], (low, high))
         trial = np.clip(free[live] + pace[live, None] * step, low, high)
         log_loss, jacobian = law.evaluate(points, trial)
         new = goal[live] - log_loss @ lens.T
         size = (new**2).sum(axis=1)
-        better = size < miss[live]
+        better = size < miss[live] * (1.0 - GAIN)
         kept = live[better]
         free[kept], gap[kept], miss[kept] = trial[better], new[better], size[better]
         slope[kept] = lens @ jacobian[better]
@@ -225,9 +229,12 @@ def _arrive(points: Points, law: Law, free: Floats, lens: Floats, goal: Floats) 
     return free
 
 
-def _solve(matrix: Floats, target: Floats) -> Floats:
-    """Solve (S, P, P) systems; a flat direction gets a short step instead of an error."""
-    scale = np.abs(matrix).max(axis=1, keepdims=True)
-    scale = np.maximum(scale, 1e-12 * scale.max(axis=2, keepdims=True)) + 1e-300
-    scaled = matrix / scale + 1e-12 * np.eye(matrix.shape[1])
-    return np.asarray(np.linalg.solve(scaled, target[..., None])[..., 0] / scale[:, 0])
+def _step(slope: Floats, gap: Floats, free: Floats, box: tuple[Floats, Floats]) -> Floats:
+    """Return Gauss-Newton steps (S, P); a coordinate that presses against its bound is held."""
+    uphill = np.einsum("sij,si->sj", slope, gap)
+    held = ((free <= box[0]) & (uphill < 0.0)) | ((free >= box[1]) & (uphill > 0.0))
+    scale = np.sqrt((slope**2).sum(axis=1)) + 1e-300
+    columns = np.where(held[:, None, :], 0.0, slope / scale[:, None, :])
+    gram = np.swapaxes(columns, 1, 2) @ columns + RIDGE * np.eye(slope.shape[2])
+    target = np.einsum("sij,si->sj", columns, gap)
+    return np.asarray(np.linalg.solve(gram, target[..., None])[..., 0] / scale)
