@@ -2,13 +2,13 @@
 
 The method follows from the data and is named in the result; the first that applies:
 
-- ``posterior``: an exponent keeps more than a quarter of its prior's sd, or the solve has no inner
-  end, or fewer than three residual freedoms are left. Weak priors then speak
+- ``posterior with weak priors``: an exponent keeps more than a quarter of its prior's sd, or the
+  solve has no inner end, or fewer than three residual freedoms are left. The priors then speak
   (:mod:`planner.fit.posterior`; sums of powers only).
-- ``shared noise``: the rows come in few groups (forks of a trunk); their correlation is integrated.
-- ``sandwich``: many groups, rows with slack, or noise that changes over N or D (score test at
-  p < .15: a missed change costs 8 points of coverage, a false alarm 3 % of width).
-- ``even noise``: everything else; t draws round a robust fit.
+- ``t draws, noise shared in groups``: the rows come in few groups (forks of a trunk).
+- ``sandwich HC2``: many groups, or rows with slack, or noise that changes over N or D (score test at
+  p < .15: missed, a change costs up to 8 points of coverage; a false alarm 3 % of width).
+- ``t draws, even noise``: everything else.
 
 The last three are drawn in the losses and pulled back through the law (:mod:`planner.fit.tangent`).
 """
@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from planner.arrays import Floats
+from planner.fit.bootstrap import bootstrap, clusters
 from planner.fit.laws import Law, PowerSum
 from planner.fit.points import Points
 from planner.fit.posterior import EXPONENT_SD, sample
@@ -44,6 +45,8 @@ SUSPECT = 0.15
 """The p value of even noise below which it is not taken for even."""
 LEAST_FREEDOM = 12
 """Residual freedoms below which a change of the noise cannot be measured."""
+ABSOLUTE = 0.25
+"""Huber's delta in robust sd below which a fit is taken for one of absolute errors."""
 LEAST_NOISE = 1e-6
 OUTLIER = 3.0
 """In the posterior, residuals beyond this many robust sd are downweighted as by a Huber loss."""
@@ -74,9 +77,22 @@ def draw(
     moves, rho, method = _moves(points, tangent, size, rng)
     if isinstance(law, PowerSum) and _open(law, tangent, solution, moves):
         return _posterior(points, law, solution, member, (size, rng))
-    theta = law.theta_of(points, pull_back(points, law, solution.free, moves))
+    cluster, kind = clusters(points, member)
+    if cluster.shape[1] >= MANY_GROUPS and _nearly_absolute(points, law, solution):
+        free, share = bootstrap(points, law, solution, cluster, (size, rng))
+        method = f"bootstrap over {kind}, {share:.0%} of refits converged"
+    else:
+        free = pull_back(points, law, solution.free, moves)
+        method = method
+    theta = law.theta_of(points, free)
     told = _told(law, theta) if isinstance(law, PowerSum) else {}
-    return Draws(theta, solution.theta, f"{method}, t{tangent.freedom}", rho, told)
+    return Draws(theta, solution.theta, method, rho, told)
+
+
+def _nearly_absolute(points: Points, law: Law, solution: Solution) -> bool:
+    """Say whether delta leaves almost every residual on the straight part of the loss."""
+    r = law.evaluate(points, solution.free[None])[0][0] - points.y
+    return bool(0.0 < solution.delta < ABSOLUTE * noise_scale(r, law.n_free))
 
 
 def _moves(
@@ -86,7 +102,7 @@ def _moves(
     n, groups = tangent.member.shape
     if groups < min(n, MANY_GROUPS):
         moves, rho = even_moves(tangent, size, rng)
-        return moves, rho, "noise shared in groups"
+        return moves, rho, "t draws, noise shared in groups"
     if groups < n:
         return uneven_moves(tangent, size, rng), 0.0, "sandwich HC2 over groups"
     if (points.slack < 1.0).any():
@@ -94,7 +110,7 @@ def _moves(
     spot = np.column_stack([points.x, points.z])
     if tangent.freedom >= LEAST_FREEDOM and unevenness(tangent, spot) < SUSPECT:
         return uneven_moves(tangent, size, rng), 0.0, "sandwich HC2, uneven noise"
-    return even_moves(tangent, size, rng)[0], 0.0, "even noise"
+    return even_moves(tangent, size, rng)[0], 0.0, "t draws, even noise"
 
 
 def _open(law: PowerSum, tangent: Tangent, solution: Solution, moves: Floats) -> bool:

@@ -143,8 +143,8 @@ def _high_rungs(o: Observations, linear: Linear) -> Iterator[Finding]:
             f"The {int(rows.sum())} runs of {list(found)[worst]} lie {100 * score.size[worst]:.2f} "
             f"% above the law of the others (p = {p[worst]:.1g}): under-tuned, or trained in "
             "another way.",
-            "Retune this rung (three learning rates at its cheapest run), or fit with a loss that "
-            "forgives high values.",
+            "Retune this rung (three learning rates at its cheapest run), or let high values count "
+            "less (`slack` of planner.fit_loss).",
             3.0 * float(o.flops[rows].min()),
         )
 
@@ -256,8 +256,8 @@ def _uneven(o: Observations, linear: Linear) -> Iterator[Finding]:
             Severity.WARNING,
             f"Runs with little {name} scatter {ratio:.1f} times as much as those with much (t = "
             f"{t:.1f}); equal weights trust the noisy ones too much.",
-            "Fit with weights of one over the noise variance, or repeat the noisy runs with two "
-            "more seeds.",
+            "Fit with weights of one over the noise variance (`weights` of planner.fit_loss), or "
+            "repeat the noisy runs with two more seeds.",
             2.0 * float(o.flops[low if ratio > 1 else ~low].sum()),
         )
 
