@@ -7,9 +7,9 @@ J = d ln L / d phi. There the uncertainty is known (Huber 1981, chapter 7; psi =
     shared noise  the same, whitened for a correlation rho inside groups, rho integrated out
     uneven noise  d: t draws of covariance A^-1 (sum_g s_g s_g') A^-1,   A = J' diag(c psi') J
 
-m is the mean of psi', K = 1 + P (1 - m) / (n m), s_g a group's scores (HC2). Whether a residual
-lies inside delta is asked of r / sqrt(1 - leverage), and in HC2 only rows inside delta have a
-leverage: with n = 20 to 60 both matter (measured in tests/benchmarks/bench_coverage.py).
+m is the mean of psi', K = 1 + P / n var(psi') / m^2, s_g = sum c psi j / sqrt(1 - leverage of g)
+(HC2). Whether a residual lies inside delta is asked of r / sqrt(1 - leverage), and in HC2 only rows
+inside delta have a leverage: with n = 20 to 60 both matter (tests/benchmarks/bench_coverage.py).
 
 Every move is then pulled back through the law itself: the phi whose predictions project as it does,
 
@@ -33,7 +33,7 @@ from planner.fit.posterior import NOISE_PRIOR, RHO, log_prior_rho
 
 FEW = 3
 """Residual freedoms below which the noise prior stands in for the residuals."""
-MOST_LEVERAGE = 0.95
+MOST_LEVERAGE, LEAST_SLOPE = 0.95, 1e-6
 UNSEEN = 1e-12
 CLOSE = 0.05
 """A draw has arrived when its projection misses by less than this many standard deviations."""
@@ -135,8 +135,8 @@ def _whitened(tangent: Tangent, rho: Floats) -> tuple[Floats, Floats]:
     and its variance.
     """
     (n, p), count = tangent.slopes.shape, tangent.member.sum(axis=0)
-    m = max(float(tangent.inside.mean()), 1.0 / n)
-    widen = (1.0 + p * (1.0 - m) / (n * m)) / m
+    m = max(float(tangent.inside.mean()), LEAST_SLOPE)
+    widen = (1.0 + p / n * float(tangent.inside.var()) / m**2) / m
     root = np.sqrt(tangent.weights)
     columns = np.column_stack([tangent.slopes * root[:, None], -widen * root * tangent.psi])
     shrink = rho[:, None] / (1.0 - rho[:, None] + rho[:, None] * count)
@@ -149,16 +149,17 @@ def _whitened(tangent: Tangent, rho: Floats) -> tuple[Floats, Floats]:
 
 def uneven_moves(tangent: Tangent, size: int, rng: np.random.Generator) -> Floats:
     """Return moves d (size, P) that trust every group's own scores, whatever their sizes (HC2)."""
-    jac, n = tangent.slopes, len(tangent.psi)
-    bread = tangent.weights * np.maximum(tangent.inside, 1e-6)
+    jac = tangent.slopes
+    bread = tangent.weights * np.maximum(tangent.inside, LEAST_SLOPE)
     root = _inverse_root((jac.T @ (jac * bread[:, None]))[None])[0][0]
     leverage = bread * ((jac @ root) ** 2).sum(axis=1)
-    scores = tangent.weights * tangent.psi / np.sqrt(1.0 - np.minimum(leverage, MOST_LEVERAGE))
-    influence = tangent.member.T @ (jac * scores[:, None]) @ root @ root.T
-    centre = -((tangent.weights * tangent.psi) @ jac) @ root @ root.T
+    share = np.minimum(tangent.member.T @ leverage, MOST_LEVERAGE)
+    scores = (tangent.weights * tangent.psi)[:, None] * jac @ root @ root.T
+    influence = tangent.member.T @ scores / np.sqrt(1.0 - share)[:, None]
     triangle = np.linalg.qr(influence, mode="r")
-    freedom = max(min(n, len(influence)) - jac.shape[1], 1)
-    return np.asarray(centre + _t_rows(size, len(triangle), freedom, rng) @ triangle)
+    freedom = max(len(influence) - jac.shape[1], 1)
+    steps = _t_rows(size, len(triangle), freedom, rng) @ triangle
+    return np.asarray(steps - scores.sum(axis=0))
 
 
 def _inverse_root(gram: Floats) -> tuple[Floats, Floats]:

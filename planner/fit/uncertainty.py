@@ -6,8 +6,8 @@ The method follows from the data and is named in the result; the first that appl
   solve has no inner end, or fewer than three residual freedoms are left. The priors then speak
   (:mod:`planner.fit.posterior`; sums of powers only).
 - ``t draws, noise shared in groups``: the rows come in few groups (forks of a trunk).
-- ``sandwich HC2``: many groups, or rows with slack, or noise that changes over N or D (score test at
-  p < .15: missed, a change costs up to 8 points of coverage; a false alarm 3 % of width).
+- ``sandwich HC2``: many groups, or rows with slack, or noise that changes over N or D (score test
+  at p < .15: a change missed costs up to 8 points of coverage, a false alarm 3 % of width).
 - ``t draws, even noise``: everything else.
 
 The last three are drawn in the losses and pulled back through the law (:mod:`planner.fit.tangent`).

@@ -1,9 +1,9 @@
 """Coverage of nominal 90 % statistical intervals on planted sets, ours beside the known methods.
 
 Scored: ln N*, ln D* and the law's mean loss at the true (N*, D*), each at 10, 100 and 1,000 times
-the largest compute (where noise is one-sided, the mean loss is the law's times the mean of e^noise).
-A method is called calibrated (*) in a cell when all nine lie within 87-93 %; widths are medians over
-the sets, as a ratio to the narrowest of the known methods that are calibrated. They are:
+the largest compute (the mean loss is the law's times the mean of e^noise, which matters where noise
+is one-sided). A method is called calibrated (*) in a cell when all nine lie within 87-93 %; widths
+are medians over the sets, as a ratio to the narrowest of the known methods that are calibrated:
 
     delta t        least squares, gradient of the quantity, t of n - P
     profile F      least squares, likelihood profile against F(1, n - P)
@@ -30,7 +30,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from planner.arrays import Floats
-from planner.fit.law_fit import EFFICIENT, LawFit, fit_law
+from planner.fit.law_fit import EFFICIENT, fit_law
 from planner.fit.laws import CHINCHILLA
 from planner.fit.points import Points
 from planner.fit.posterior import sample
@@ -178,7 +178,7 @@ def measure(cell: Cell, sets: int) -> None:
         start = time.process_time()
         fit = fit_law(points, CHINCHILLA, None, group, seed)
         spent += time.process_time() - start
-        methods[_short(fit)] += 1
+        methods[fit.draws.method] += 1
         case = Case(points, group, flops, seed)
         low, high = np.quantile(quantities(fit.theta, flops), [0.05, 0.95], axis=0)
         said.setdefault("ours", []).append((low, high))
@@ -190,10 +190,6 @@ def measure(cell: Cell, sets: int) -> None:
     )
     print("  chosen: " + ", ".join(f"{name} {n / sets:.0%}" for name, n in methods.most_common()))
     _table(said, truth)
-
-
-def _short(fit: LawFit) -> str:
-    return fit.draws.method.split(", t")[0]
 
 
 def _table(said: dict[str, list[Interval]], truth: Floats) -> None:

@@ -2,8 +2,8 @@
 
 Truth: the Chinchilla constants as refitted by Besiroglu et al. (2024). Designs are IsoFLOP grids,
 C levels evenly spaced in the log over ``flops``, sizes at each level spread over a factor ``span``
-round N*(C); "forks" is a ladder of five trunks with three horizons each, "grid" crosses
-sizes with tokens per parameter. Noise multiplies the loss by e^(noise):
+round N*(C). "forks" are ladders: ``sizes`` trunks of ``levels`` forks, 5 to 80 tokens a parameter,
+half of the noise's variance the trunk's. Noise multiplies the loss by e^noise:
 
     gauss     normal            t3        Student's t with 3 degrees of freedom
     one-sided exponential       half      |normal|: losses only ever too high
@@ -101,6 +101,7 @@ HARDER = (
     Cell("15 forks .003", 3, 5, "gauss", 0.003, shared=0.5),
     Cell("40 forks .003", 5, 8, "gauss", 0.003, shared=0.5),
     Cell("40 forks .01", 5, 8, "gauss", 0.01, shared=0.5),
+    Cell("120 forks .003", 3, 40, "gauss", 0.003, shared=0.5),
     Cell("35 gauss .03", 7, 5, "gauss", 0.03),
     Cell("12 gauss", 4, 3, "gauss", 0.003),
 )

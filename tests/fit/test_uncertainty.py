@@ -57,7 +57,7 @@ def test_many_independent_runs_are_covered():
     hits = 0
     for case in range(40):
         theta, draws = drawn(many_runs(0.01, n=80, seed=case), seed=case)
-        assert draws.method.startswith(("even noise", "sandwich"))
+        assert draws.method.startswith(("t draws, even noise", "sandwich"))
         hits += inside(optimal_params(theta, 5.76e23), best)
     assert 31 <= hits <= 40
 
