@@ -101,7 +101,7 @@ def check_sensitive(o: Observations, law: Law, theta: Floats, linear: Linear) ->
             "huber-sensitive",
             Severity.WARNING,
             f"Without {int(far.sum())} outlying runs N* at {REACH:.0f} times the largest compute "
-            f"moves by a factor of {np.exp(move):.2f} from its least-squares value, more than its "
+            f"moves by a factor of {np.exp(np.clip(move, -30.0, 30.0)):.2f} from its least-squares value, more than its "
             "90 % interval: the answer hangs on Huber's delta.",
             "Repeat these runs with another seed; report the fit with and without them.",
             float(o.flops[far].sum()),
