@@ -28,6 +28,8 @@ RIDGE, RIDGE_WIDTH = 0.98, 2.0
 """Correlation of E with an exponent, and ratio of that exponent's 90 % ends, of an open ridge."""
 HALF_WIDTH = 1.645
 SEEN = 4.5
+FAR = 30.0
+"""A move of ln N* beyond this is as good as infinite."""
 RECIPE = ("lr", "batch_tokens", "warmup_tokens")
 
 
@@ -97,11 +99,12 @@ def check_sensitive(o: Observations, law: Law, theta: Floats, linear: Linear) ->
     h = influence(law, theta, left, flops)
     move = float(h @ left.r - influence(law, theta, linear, flops) @ linear.r)
     if abs(move) > HALF_WIDTH * left.sigma * float(np.linalg.norm(h)):
+        factor = float(np.exp(np.clip(move, -FAR, FAR)))
         yield Finding(
             "huber-sensitive",
             Severity.WARNING,
             f"Without {int(far.sum())} outlying runs N* at {REACH:.0f} times the largest compute "
-            f"moves by a factor of {np.exp(np.clip(move, -30.0, 30.0)):.2f} from its least-squares value, more than its "
+            f"moves by a factor of {factor:.3g} from its least-squares value, more than its "
             "90 % interval: the answer hangs on Huber's delta.",
             "Repeat these runs with another seed; report the fit with and without them.",
             float(o.flops[far].sum()),
