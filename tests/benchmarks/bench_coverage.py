@@ -40,7 +40,7 @@ from planner.fit.tangent import noise_scale
 from tests.benchmarks.coverage_worlds import CELLS, HARDER, REACH, TRUTH, Cell, quantities
 
 RESAMPLES = 300
-SLOW_SETS = 100
+SLOW_SETS = 200
 """Sets on which the slow known methods are measured."""
 STEP = 1e-5
 Interval = tuple[Floats, Floats]
