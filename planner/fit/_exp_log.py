@@ -31,12 +31,15 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def compiled(flags: set[str]) -> Callable[[Function], Function]:
     """Compile with a cache on disk, or without one where no folder can be written."""
+    # Inlined by force, each entry is one piece of code. Left to the compiler, inner functions are
+    # shared, and code from the cache would end in other last bits than code just compiled.
+    options: dict[str, Any] = {"error_model": "numpy", "fastmath": flags, "forceinline": True}
 
     def wrap(function: Function) -> Function:
         try:
-            made = njit(cache=True, error_model="numpy", fastmath=flags)(function)
+            made = njit(cache=True, **options)(function)
         except RuntimeError:
-            made = njit(error_model="numpy", fastmath=flags)(function)
+            made = njit(**options)(function)
         return cast(Function, made)
 
     return wrap

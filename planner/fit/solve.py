@@ -110,6 +110,10 @@ def _descend(
 
     low, high = law.box(points)
     rows = np.stack([points.x, points.z, np.exp(-points.y), points.weights, points.slack])
-    rules = Rules(min(delta, UNBOUNDED), low, high)
-    plain = np.require(weights, np.float64, ["C", "W"])
-    return descend(rows, rules, plain, np.clip(starts, low, high))
+    rules = Rules(float(min(delta, UNBOUNDED)), _plain(low), _plain(high))
+    return descend(_plain(rows), rules, _plain(weights), _plain(np.clip(starts, low, high)))
+
+
+def _plain(array: Floats) -> Floats:
+    """Return one kind of array: for another the kernel would be compiled anew, to other bits."""
+    return np.require(array, np.float64, ["C", "A", "W"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -22,7 +23,8 @@ def run(points, law, delta, starts, weights=None):
     rows = np.stack([points.x, points.z, np.exp(-points.y), points.weights, points.slack])
     rules = Rules(delta, *law.box(points))
     used = points.weights[None] if weights is None else weights
-    return descend(rows, rules, used, starts)
+    # One kind of array, as in planner.fit.solve: see its _plain.
+    return descend(rows, rules, *(np.require(a, float, ["C", "A", "W"]) for a in (used, starts)))
 
 
 def anywhere(points, law, count, seed):
@@ -111,3 +113,36 @@ def test_refits_of_few_rows_are_answered_and_flagged():
     phi, _, converged = run(points, CHINCHILLA, 1e-3, CHINCHILLA.starts(points), weights)
     assert np.isfinite(phi).all()
     assert converged[1]
+
+
+BATTERY = """
+import hashlib
+import numpy as np
+from planner.fit._kernel import descend
+from planner.fit.laws import CHINCHILLA, CHINCHILLA_TIED
+from planner.fit.points import Points
+from planner.fit.solve import refit, solve
+from tests.fit.planted import many_runs
+
+runs = many_runs(0.005, n=60)
+points = Points.of(runs.params, runs.tokens, runs.loss)
+counts = np.random.default_rng(0).multinomial(60, np.full(60, 1 / 60), 8).astype(float)
+told = hashlib.sha256()
+for law in (CHINCHILLA, CHINCHILLA_TIED):
+    for delta in (0.001, 0.006, np.inf):
+        end = solve(points, law, delta)
+        told.update(end.free.tobytes())
+        told.update(refit(points, law, delta, counts, end.free)[0].tobytes())
+print(told.hexdigest(), len(descend.signatures))
+"""
+
+
+def test_code_from_the_cache_gives_the_bits_of_code_just_compiled(tmp_path):
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", BATTERY]
+    first, again = (
+        subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout.split()
+        for _ in range(2)
+    )
+    assert first == again
+    assert first[1] == "1"
