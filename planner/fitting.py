@@ -132,8 +132,7 @@ def fit_text(fit: LossFit) -> str:
         low, high = intervals[name]
         lines.append(f"  {name:6s} {value:.6g}  [{low:.4g}, {high:.4g}] statistical")
     if len(fit.members) > 1:
-        ranked = sorted(fit.members, key=lambda member: -member.weight)
-        shares = ", ".join(f"{member.law} {member.weight:.0%}" for member in ranked)
+        shares = ", ".join(f"{member.law} {member.weight:.0%}" for member in fit.members)
         lines.append(f"  predictions average {shares}, weighed on runs larger than each had seen")
     return "\n".join([*lines, *finding_lines(fit.findings)])
 

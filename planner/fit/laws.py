@@ -187,7 +187,7 @@ class PowerSum:
         pairs = zip(GRID, GRID, strict=True) if self.tied else product(GRID, GRID)
         alpha, beta = np.array(list(pairs)).T
         least = FLOOR * 10 * np.exp(points.y.min())
-        terms = np.maximum(_non_negative(points, alpha, beta), least)
+        terms = np.maximum(_amplitudes(points, alpha, beta), least)
         first = [self.free.index(p) for p in range(self.n_free)]
         return np.column_stack([np.log(terms), alpha, beta])[:, first]
 
@@ -226,7 +226,7 @@ def slopes(points: Points, shares: Floats) -> Floats:
     return np.stack([shares[..., 0], size, data, -points.x * size, -points.z * data], axis=-1)
 
 
-def _non_negative(points: Points, alpha: Floats, beta: Floats) -> Floats:
+def _amplitudes(points: Points, alpha: Floats, beta: Floats) -> Floats:
     """Return the best (E, a, b) >= 0, shape (G, 3), for relative errors at each exponent pair."""
     columns = (
         np.stack(
@@ -241,18 +241,25 @@ def _non_negative(points: Points, alpha: Floats, beta: Floats) -> Floats:
     )
     weighted = columns * points.weights[:, None]
     gram, target = np.swapaxes(weighted, 1, 2) @ columns, weighted.sum(axis=1)
-    gram += 1e-12 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(3)
-    best, gain = np.zeros((len(alpha), 3)), np.zeros(len(alpha))
+    return non_negative(gram, target)[0]
+
+
+def non_negative(gram: Floats, target: Floats) -> tuple[Floats, Floats]:
+    """Return the best coefficients >= 0, shape (G, 3), and the squares each explains, (G,).
+
+    ``gram`` (G, 3, 3) and ``target`` (G, 3) are those of least squares; every active set is tried.
+    """
+    gram = gram + 1e-12 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(3)
+    best, gain = np.zeros_like(target), np.zeros(len(target))
     for subset in _SUBSETS:
-        sub = gram[:, subset][:, :, subset]
-        solved = np.linalg.solve(sub, target[:, subset, None])[..., 0]
+        solved = np.linalg.solve(gram[:, subset][:, :, subset], target[:, subset, None])[..., 0]
         explained = (solved * target[:, subset]).sum(axis=1)
         better = (solved >= 0).all(axis=1) & (explained > gain)
         gain = np.where(better, explained, gain)
         filled = np.zeros_like(best)
         filled[:, subset] = solved
         best = np.where(better[:, None], filled, best)
-    return best
+    return best, gain
 
 
 CHINCHILLA = PowerSum("chinchilla", "E + A N^-alpha + B D^-beta", (0, 1, 2, 3, 4))

@@ -70,7 +70,7 @@ def _members(fit: LossFit) -> tuple[Block, ...]:
     rows = tuple(
         (member.law, law_named(member.law).formula, text.percent(member.weight),
          "too few runs" if np.isnan(member.held_out) else text.percent(member.held_out))
-        for member in sorted(fit.members, key=lambda member: -member.weight)
+        for member in fit.members
     )  # fmt: skip
     head = ("Form", "Loss", "Weight", "Held-out error of the loss")
     return (Paragraph(said, "Between laws."), Table(head, rows))

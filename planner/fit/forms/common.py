@@ -8,17 +8,15 @@ problem, whose every Gram entry is one product of an exponent's column with anot
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
 
 import numpy as np
 
 from planner.arrays import Floats
-from planner.fit.laws import BOUNDS, FLOOR
+from planner.fit.laws import CHINCHILLA, FLOOR, non_negative
 from planner.fit.points import Points
 
 GRID = np.geomspace(0.06, 1.1, 12)
 """Exponents at which starts are made; published ones lie within .1 to .8."""
-_SUBSETS = [list(s) for k in (1, 2, 3) for s in combinations(range(3), k)]
 
 
 def row(theta: Floats, index: int) -> Floats:
@@ -32,10 +30,13 @@ def power(amplitude: Floats, exponent: Floats, at: Floats) -> Floats:
 
 
 def five_box(points: Points) -> tuple[Floats, Floats]:
-    """Return the bounds of (ln E, ln a, ln b, alpha, beta): as a plain sum of powers has them."""
-    floor, least, top = np.log(FLOOR) + points.y.min(), points.y.min(), points.y.max()
-    low = np.array([floor, floor, floor, BOUNDS[0], BOUNDS[0]])
-    return low, np.array([least, top, top, BOUNDS[1], BOUNDS[1]])
+    """Return the bounds of (ln E, ln a, ln b, alpha, beta): a plain sum's, E below every loss.
+
+    What bends these forms away from the plain sum could otherwise stand in for a floor too high.
+    """
+    low, high = CHINCHILLA.box(points)
+    high[0] = points.y.min()
+    return low, high
 
 
 def project(x: Floats, z: Floats, loss: Floats, weights: Floats, keep: int) -> Floats:
@@ -46,7 +47,7 @@ def project(x: Floats, z: Floats, loss: Floats, weights: Floats, keep: int) -> F
     """
     alpha, beta = (grid.ravel() for grid in np.meshgrid(GRID, GRID, indexing="ij"))
     gram, target = _moments(x, z, loss, weights)
-    coefficients, gain = _non_negative(gram, target)
+    coefficients, gain = non_negative(gram, target)
     least = FLOOR * 10 * loss.min()
     phi = np.column_stack([np.log(np.maximum(coefficients, least)), alpha, beta])
     place, kept = np.log(phi[:, 3:]), list[int]()
@@ -75,21 +76,6 @@ def _moments(x: Floats, z: Floats, loss: Floats, weights: Floats) -> tuple[Float
     target[..., 1] = (size @ root)[:, None]
     target[..., 2] = (data @ root)[None]
     return gram.reshape(-1, 3, 3), target.reshape(-1, 3)
-
-
-def _non_negative(gram: Floats, target: Floats) -> tuple[Floats, Floats]:
-    """Return the best coefficients >= 0, shape (G, 3), and the squares each explains, (G,)."""
-    gram = gram + 1e-12 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(3)
-    best, gain = np.zeros_like(target), np.zeros(len(target))
-    for subset in _SUBSETS:
-        solved = np.linalg.solve(gram[:, subset][:, :, subset], target[:, subset, None])[..., 0]
-        explained = (solved * target[:, subset]).sum(axis=1)
-        better = (solved >= 0).all(axis=1) & (explained > gain)
-        gain = np.where(better, explained, gain)
-        filled = np.zeros_like(best)
-        filled[:, subset] = solved
-        best = np.where(better[:, None], filled, best)
-    return best, gain
 
 
 def best_size(loss: Callable[[Floats, Floats], Floats], draws: int, flops: float) -> Floats:
