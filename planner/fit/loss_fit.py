@@ -56,11 +56,11 @@ class Member:
 
 @dataclass(frozen=True)
 class LossFit:
-    """See the module. ``law``, ``params`` and ``draws`` are the chosen member's. ``members`` stand
-    from the heaviest to the lightest.
+    """See the module.
 
-    ``sigma`` is the robust residual sd of ln loss; ``status`` is "converged", "at bound: ..." or
-    "not identified: ...".
+    ``law``, ``params`` and ``draws`` are the chosen member's; ``members`` stand from the heaviest
+    to the lightest. ``sigma`` is the robust residual sd of ln loss; ``status`` is "converged",
+    "at bound: ..." or "not identified: ...".
     """
 
     law: str
