@@ -71,7 +71,9 @@ def test_status_next_and_audit_of_a_finished_study(study):
     assert facts["spent_flops"] <= facts["budget_flops"]
     assert facts["audit"] == ["every stored decision is what today's policy would decide"]
     assert "held_out" in planner("status", study).stdout
-    assert json.loads(planner("next", study, "--json").stdout) is None
+    told = json.loads(planner("next", study, "--json").stdout)
+    assert told["round"] is None
+    assert all(one["saves_nats"] >= 0 and one["flops"] > 0 for one in told["worth"])
 
 
 def test_planning_again_for_money_needs_no_sweep(study, tmp_path):

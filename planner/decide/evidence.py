@@ -21,12 +21,17 @@ from planner.run import Run
 RunsByStage = Mapping[str, Sequence[Run]]
 
 LOSS_STAGES = ("ladder", "held_out")
-HYPER_STAGES = ("lr_batch", "seeds", "confirm", "warmup")
+HYPER_STAGES = ("lr_batch", "seeds", "confirm", "design", "warmup")
 
 
 def fit_hyper_of(runs: RunsByStage) -> HyperFit:
     """Fit learning rate, batch and warmup to the grids; prior only when there are none."""
-    return fit_hyper(_pick(runs, HYPER_STAGES))
+    return fit_hyper(hyper_runs(runs))
+
+
+def hyper_runs(runs: RunsByStage) -> list[Run]:
+    """Return the runs that speak of learning rate, batch and warmup."""
+    return _pick(runs, HYPER_STAGES)
 
 
 def fit_loss_of(runs: RunsByStage, judgement: Judgement | None = None) -> LossFit:

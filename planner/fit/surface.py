@@ -48,10 +48,17 @@ STEPS, ENOUGH, LONGEST = 40, 1e-7, 1.0
 class Rows(Protocol):
     """Runs or candidates as arrays (n,); tokens are horizons, ``lr`` peak learning rates."""
 
-    params: Floats
-    tokens: Floats
-    batch_tokens: Floats
-    lr: Floats
+    @property
+    def params(self) -> Floats: ...  # noqa: D102
+
+    @property
+    def tokens(self) -> Floats: ...  # noqa: D102
+
+    @property
+    def batch_tokens(self) -> Floats: ...  # noqa: D102
+
+    @property
+    def lr(self) -> Floats: ...  # noqa: D102
 
 
 class Unknowns(NamedTuple):

@@ -145,6 +145,11 @@ def batches(space: SearchSpace) -> list[int]:
     return sorted({2 ** round(math.log2(batch)) for batch in space.batch_tokens.values()})
 
 
+def confirm_flops(cell: Cell) -> float:
+    """Return the most a confirmation at a cell may cost."""
+    return (CONFIRM_LRS + CONFIRM_EXTRA) * cell.flops
+
+
 def trunk_groups(cells: Sequence[Cell], forks: bool) -> list[list[Cell]]:
     """Split one size's cells into groups a trunk can serve: horizons within x4, longest first."""
     groups: list[list[Cell]] = []
@@ -255,7 +260,11 @@ def _prices(
     if on.seeds > 1:
         add("seeds", on.seeds - 1, one)
     if confirm is not None:
-        add("confirm", CONFIRM_LRS, confirm.flops, CONFIRM_EXTRA)
+        if on.confirm == "design":
+            allowance = confirm_flops(confirm)
+            found.append(StagePrice("design", CONFIRM_LRS + CONFIRM_EXTRA, allowance, allowance))
+        else:
+            add("confirm", CONFIRM_LRS, confirm.flops, CONFIRM_EXTRA)
     if on.warmup:
         add("warmup", 2, one)
     if on.ladder:

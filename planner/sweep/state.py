@@ -29,6 +29,10 @@ class StudyState:
         """Return the trial's key under this study's recipe."""
         return trial.key(self.recipe)
 
+    def cost(self, trial: Trial) -> float:
+        """Return the FLOPs a trial is to spend: a fork's branch only."""
+        return self.proxy.size(trial.shape).flops(trial.new_tokens)
+
     def rounds_of(self, stage: str) -> tuple[Round, ...]:
         """Return the rounds a stage has proposed."""
         return tuple(entry for entry in self.rounds if entry.stage == stage)

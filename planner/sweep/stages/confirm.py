@@ -16,7 +16,7 @@ STAGE = "confirm"
 def propose(state: StudyState) -> Proposal | None:
     """Ask for a x2 grid round the law's learning rate, extended once at an edge."""
     cell = state.layout.confirm
-    if cell is None:
+    if cell is None or state.space.stages.confirm == "design":
         return None
     factor = state.space.lr.factor
     grid = lr_batch.observed_grid(state, STAGE)
