@@ -26,7 +26,7 @@ HYPER_STAGES = ("lr_batch", "seeds", "confirm", "design", "warmup")
 
 def fit_hyper_of(runs: RunsByStage) -> HyperFit:
     """Fit learning rate, batch and warmup to the grids; prior only when there are none."""
-    return fit_hyper(hyper_runs(runs))
+    return fit_hyper(hyper_runs(runs), joint=bool(runs.get("design")))
 
 
 def hyper_runs(runs: RunsByStage) -> list[Run]:

@@ -132,6 +132,23 @@ class Surface:
         where = Unknowns(len(self.cells)).floor(np.arange(len(self.cells)))
         return self.mean[where], np.sqrt(np.diag(self.covariance)[where])
 
+    def regret(self, rows: Rows) -> Floats:
+        """Return what the lr and batch of runs (n,) in known cells cost there, nats (n,).
+
+        By the posterior's mean: only what is known to be off counts, not what may be.
+        """
+        return self._at(rows).loss(self.mean).excess
+
+    def optimum(self, params: float, tokens: float, batch_tokens: float) -> tuple[float, float]:
+        """Return ln lr* at a batch and ln B*, by the mean; a known cell's own scatter included."""
+        n, d = np.log(params / self.prior.params), np.log(tokens / self.prior.tokens)
+        a, p, q, s, g, c, r = self.mean[:7]
+        saturation = np.logaddexp(0.0, s + g * d - np.log(batch_tokens))
+        known = np.flatnonzero(np.abs(np.log(self.cells / [params, tokens])).max(axis=1) <= SAME)
+        at = Unknowns(len(self.cells))
+        own_lr, own_batch = (self.mean[at.lr(known)].sum(), self.mean[at.batch(known)].sum())
+        return float(a + p * n + q * d - saturation + own_lr), float(c + r * d + own_batch)
+
     def _at(self, rows: Rows) -> _Located:
         place = np.log(np.stack([rows.params, rows.tokens], axis=1))
         away = np.abs(place[:, None] - np.log(self.cells)).max(axis=2)

@@ -39,6 +39,7 @@ from planner.fit.cells import (
     seed_noise,
     usable,
 )
+from planner.fit.joint import joint_laws
 from planner.fit.lr_choice import LrComparison, compare_forms
 from planner.fit.lr_forms import FORMS
 from planner.fit.lr_law import LrLaw, fit_lr_law
@@ -204,13 +205,14 @@ class HyperFit:
         )
 
 
-def fit_hyper(runs: Sequence[Run], *, prior: Priors | None = None) -> HyperFit:
+def fit_hyper(runs: Sequence[Run], *, prior: Priors | None = None, joint: bool = False) -> HyperFit:
     """Fit learning rate, batch and warmup to whatever the runs hold; never refuses.
 
     Used are runs with schedule wsd that are done or diverged. ``prior`` defaults to the published
     beliefs at the anchor. Without a cell of three learning rates the fit is the prior at
     the prior's own anchor: state ``Priors.published(params_non_embedding, tokens)`` near the
-    runs in question, or small sizes get absurdly wide intervals.
+    runs in question, or small sizes get absurdly wide intervals. ``joint`` takes the laws from all
+    runs at once (:mod:`planner.fit.joint`), for runs that a design placed outside basins.
     """
     runs = usable(runs)
     measured = seed_noise(runs)
@@ -222,6 +224,8 @@ def fit_hyper(runs: Sequence[Run], *, prior: Priors | None = None) -> HyperFit:
     forms = compare_forms(cells, beliefs)
     lr_law = fit_lr_law(cells, beliefs, FORMS[forms.chosen])
     batch_law = fit_batch_law(located, beliefs)
+    if joint and runs:
+        lr_law, batch_law = joint_laws(runs, beliefs, noise.sd)
     at_anchor = 6 * beliefs.params * beliefs.tokens
     flops = [cell.flops for cell in cells] or [*PUBLISHED_FLOPS, at_anchor]
     return HyperFit(

@@ -12,7 +12,6 @@ and the seed of the space.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,6 +23,7 @@ from planner.decide.evidence import fit_hyper_of, hyper_runs
 from planner.decide.hyper import snap_lr
 from planner.decide.recommend import aim, recommend
 from planner.fit.cells import usable
+from planner.fit.joint import Columns, surface_of
 from planner.fit.surface import Surface
 from planner.fit.transfer import HyperFit
 from planner.run import Run, Trial
@@ -86,23 +86,6 @@ def further_runs(state: StudyState) -> list[Worth]:
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Runs or candidates as the surface reads them, arrays (n,)."""
-
-    params: Floats
-    tokens: Floats
-    batch_tokens: Floats
-    lr: Floats
-
-    @classmethod
-    def of(cls, trials: Sequence[Trial], params: Sequence[float]) -> Columns:
-        """Take the columns of trials whose sizes are known."""
-        rows = [(t.tokens, t.batch_tokens, t.lr) for t in trials]
-        tokens, batch, lr = np.array(rows, dtype=np.float64).reshape(-1, 3).T
-        return cls(np.array(params, dtype=np.float64), tokens, batch, lr)
-
-
-@dataclass(frozen=True)
 class Question:
     """The surface of a study as it stands, and the target it is asked about."""
 
@@ -127,14 +110,8 @@ class Question:
     @cached_property
     def surface(self) -> Surface:
         """The posterior over the cells of the ladder and of the runs."""
-        seen = Columns.of([r.trial for r in self.runs], [r.size.params_matmul for r in self.runs])
-        places = [(cell.size.params_matmul, cell.tokens) for cell in self._cells]
-        cells = np.unique(
-            np.concatenate([np.array(places), np.stack([seen.params, seen.tokens], axis=1)]), axis=0
-        )
-        loss = np.array([run.loss if run.done else np.nan for run in self.runs])
-        believed = Surface.believed(self.hyper.prior, cells, self.hyper.sigma_seed)
-        return believed.given(seen, loss)
+        places = [(cell.size.params_matmul, float(cell.tokens)) for cell in self._cells]
+        return surface_of(self.runs, self.hyper.prior, self.hyper.sigma_seed, places)
 
     @cached_property
     def regret(self) -> float:

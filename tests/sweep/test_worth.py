@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from planner.decide.evidence import fit_hyper_of
 from planner.sweep.layout import confirm_flops
 from planner.sweep.policy import audit
 from planner.sweep.worth import Question, further_runs
@@ -41,3 +42,15 @@ def test_further_runs_save_less_than_is_left_and_were_not_run_before(state):
     assert worth
     assert sum(one.saves_nats for one in worth) < Question.of(state).regret
     assert all(state.key(trial) not in state.runs for one in worth for trial in one.trials)
+
+
+def test_what_the_design_bought_narrows_the_learning_rate_of_the_target(state):
+    by_stage = dict(state.runs_by_stage)
+    grids = {name: runs for name, runs in by_stage.items() if name != "design"}
+    size, tokens = state.proxy.size({"width": 80, "depth": 2}), 4_000_000
+
+    def width(runs):
+        found = fit_hyper_of(runs).lr(size, tokens, 512)
+        return found.high / found.low
+
+    assert width(by_stage) < 0.8 * width(grids)
