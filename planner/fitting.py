@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from planner.decide.evidence import fit_hyper_of, loss_runs
+from planner.decide.evidence import fit_hyper_of, loss_runs, tuned
 from planner.errors import UsageError
 from planner.estimate import LEVEL
 from planner.finding import Finding, Severity
@@ -148,7 +148,9 @@ def source_of(path: Path, options: FitOptions) -> Source:
     """Fit what a path holds: a study, a runs table or a tracker's folder; a fit.json as it is."""
     if path.is_dir() and (path / "events.jsonl").is_file():
         study = read_study(path)
-        runs = Observations.from_runs(loss_runs(study.runs_by_stage))
+        runs = Observations.from_runs(
+            tuned(loss_runs(study.runs_by_stage), fit_hyper_of(study.runs_by_stage))
+        )
         default = options == FitOptions()
         return Source(conclude(study).loss if default else options.fit(runs), study, runs)
     if _is_fit(path):

@@ -41,8 +41,9 @@ def fit_loss_of(runs: RunsByStage, judgement: Judgement | None = None) -> LossFi
     their data's order; where seeds were repeated, a single run is predicted with what they show.
     Raises EvidenceError when the ladder holds too little for a law.
     """
-    observations = Observations.from_runs(loss_runs(runs))
-    fit, hyper = fit_loss(observations), fit_hyper_of(runs)
+    hyper = fit_hyper_of(runs)
+    observations = Observations.from_runs(tuned(loss_runs(runs), hyper))
+    fit = fit_loss(observations)
     if hyper.seed_noise is not None:
         seeds = hyper.sigma_seed / float(np.median(observations.loss))
         fit = replace(fit, sigma=max(fit.sigma, seeds))
@@ -52,6 +53,22 @@ def fit_loss_of(runs: RunsByStage, judgement: Judgement | None = None) -> LossFi
 def loss_runs(runs: RunsByStage) -> list[Run]:
     """Return the runs whose losses the law may learn from: the ladder's and the rung's, decayed."""
     return [run for run in _pick(runs, LOSS_STAGES) if run.trial.schedule.name != "constant"]
+
+
+def tuned(runs: Sequence[Run], hyper: HyperFit) -> list[Run]:
+    """Return runs as they would have ended at their own best lr and batch, as far as it is known.
+
+    The branches of one trunk share its batch and learning rate, which are right for one horizon:
+    the others' losses are biased upwards, and the exponents and N* with them (science H).
+    """
+    return [
+        replace(
+            run,
+            loss=run.loss
+            - hyper.known_regret(run.size, run.tokens, run.trial.batch_tokens, run.trial.lr),
+        )
+        for run in runs
+    ]
 
 
 def judge_held_out(

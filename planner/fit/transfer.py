@@ -134,6 +134,17 @@ class HyperFit:
         """Return what a batch exp(log_batch_error) times the best one costs, in nats."""
         return self.k_batch.value * log_batch_error**2
 
+    def known_regret(self, size: Size, tokens: float, batch_tokens: float, lr: float) -> float:
+        """Return what a run's lr and batch are known to cost, nats: at the laws' means.
+
+        Unlike the mean of :meth:`regret_draws` it holds nothing for not knowing the laws: that is
+        common to all runs of a ladder, while a branch's distance from its own optimum is not.
+        """
+        best = self.lr_law.predict(self._params(size), tokens, batch_tokens)[0]
+        batch = self.batch_law.level + self.batch_law.slope * np.log(tokens / self.batch_law.tokens)
+        off_batch = float(np.log(batch_tokens) - batch.mean())
+        return self.regret(float(np.log(lr) - best)) + self.batch_regret(off_batch)
+
     def regret_draws(
         self, size: Size, tokens: float, batch_tokens: float, lr: float, *, draws: int = DRAWS
     ) -> Floats:

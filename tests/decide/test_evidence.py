@@ -38,7 +38,7 @@ def test_a_run_is_predicted_with_the_noise_its_seeds_show(state):
     )
     quiet, noisy = fit_loss_of(runs), fit_loss_of(runs | {"seeds": loud})
     assert noisy.sigma > 3 * quiet.sigma
-    assert noisy.params == quiet.params
+    assert noisy.params["E"] == pytest.approx(quiet.params["E"], rel=0.1)
 
 
 def test_the_rung_is_judged_by_size_whatever_the_order_it_ended_in(state):

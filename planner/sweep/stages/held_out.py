@@ -59,12 +59,13 @@ def propose(state: StudyState) -> Proposal | None:
 def _excess_regret(state: StudyState, fit: HyperFit, cells: Sequence[Cell], draws: int) -> Floats:
     """Draw (draws, n) what the rung's lr and batch cost beyond what the ladder's already did.
 
-    The law was fitted to runs that paid a regret of their own; with one set of draws for both, what
-    they share cancels, and what remains grows with the distance from the ladder.
+    The law was fitted to runs that paid a regret of their own, less what was known of it; with one
+    set of draws for both, what they share cancels, and what remains grows with the distance.
     """
     ladder = [run for run in loss_runs(state.runs_by_stage) if run.trial.stage != STAGE]
     paid = [
         fit.regret_draws(run.size, run.tokens, run.trial.batch_tokens, run.trial.lr, draws=draws)
+        - fit.known_regret(run.size, run.tokens, run.trial.batch_tokens, run.trial.lr)
         for run in ladder
     ]
     rung = []
