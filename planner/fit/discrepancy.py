@@ -26,13 +26,13 @@ The best size. Sums of powers make ln N* straight in ln C. If it bends by k, a l
 fits better than the law, and the straight line the law lays through R decades of such data has
 missed the bent one by k (d^2/2 + R d/2 + R^2/12) at d. The miss at C_max is spread over the first
 decade; with n for the miss there, b = 1 / (1 + R + R^2/6) and k = 2 b n. Each law k of weight a_k
-says n_k with variance v_k, by least squares of its residuals on the tilt that its own parameters
-cannot make, and
+says n_k with variance v_k, by least squares of its residuals on its own slopes and on tilts that
+are even, linear and quadratic in u (a wrong law misses N* by a line too, and k must not see it):
 
-    1/V = 1/V0 + sum_k a_k / (v_k + V0/4),     n = V sum_k a_k n_k / (v_k + V0/4)
+    1/V = 1/V0 + sum_k a_k / (v_k + V0/10),     n = V sum_k a_k n_k / (v_k + V0/10)
 
-with the default's variance V0 = .15^2 f0/(f0 - 2) before and m^2 = V (f - 2)/f after. The quarter
-is for what a bend inside the data does not tell of the one beyond.
+with the default's variance V0 = .15^2 f0/(f0 - 2) before and m^2 = V (f - 2)/f after. The tenth
+is what a bend inside the data does not tell of the one beyond.
 """
 
 from __future__ import annotations
@@ -43,10 +43,8 @@ import numpy as np
 
 from planner.arrays import Floats
 from planner.fit.law_fit import LawFit
-from planner.fit.laws import Law
 from planner.fit.points import Points
 from planner.fit.select import Rolling, Rows, Trial
-from planner.fit.solution import Solution
 
 FREEDOM = 4.0
 """Origins that the default is worth."""
@@ -54,11 +52,10 @@ LEAST_NOISE = 1e-4
 SAME_C = 1e-6
 """Runs within this of log10 C are at one C: rounding must not pick one of them."""
 PRIOR_SD = 1.0
-"""Of every coordinate (logs of amplitudes, exponents): keeps what is not identified finite."""
-UNTOLD = 0.25
+"""Of every coordinate (logs of amplitudes and sizes, exponents): what nothing tells is finite."""
+UNTOLD = 0.1
 """Share of the default's variance that no bend inside the data takes away beyond them."""
 _STEP, _TILT = 1e-2, 1e-3
-_TINY = 1e-300
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +119,13 @@ def _slope(
 ) -> tuple[float, float]:
     """Return b of one law at one origin, and its variance as if the law were right."""
     assert trial is not None
-    covariance = _covariance(trial.before, fit.law, trial.solution, fit.sigma)
-    low, high = fit.law.box(trial.before)
+    before = trial.before
+    slopes = fit.law.evaluate(before, trial.solution.free[None])[1][0]
+    covariance = _covariance(slopes, before.weights, max(fit.sigma, LEAST_NOISE))
+    low, high = fit.law.box(before)
     p = len(trial.solution.free)
     free = np.clip(trial.solution.free + _STEP * np.vstack([np.eye(p), -np.eye(p)]), low, high)
-    theta = fit.law.theta_of(trial.before, free)
+    theta = fit.law.theta_of(before, free)
     width = np.maximum(np.diagonal(free[:p] - free[p:]), 1e-12)
     data = fit.points
     extra = data.extra[after] if fit.law.extra else None
@@ -156,23 +155,20 @@ def _bend(fit: LawFit, u: Floats, run: Rows) -> tuple[float, float]:
     points, law, theta = fit.points, fit.law, fit.solution.theta
     extra = points.extra if law.extra else None
     away = np.exp(np.array([[0.0], [_TILT], [-_TILT]]))
-    here, up, down = (
+    here, more, less = (
         np.log(law.predict(theta, points.params / t, points.tokens * t, extra)) for t in away
     )
-    column = (up - down) / (2.0 * _TILT) * u**2 / 2.0
-    weights = points.one_sided(here - points.y)
-    slopes = law.evaluate(points, fit.solution.free[None])[1][0]
-    sigma = max(fit.sigma, LEAST_NOISE)
-    covariance = _covariance(points, law, fit.solution, sigma)
-    column = column - slopes @ (covariance @ (slopes.T @ (weights * column))) / sigma**2
-    seen = max(float(column @ (weights * column)), _TINY)
+    tilts = (more - less)[:, None] / (2.0 * _TILT) * np.column_stack([u**0, u, u**2 / 2.0])
+    columns = np.hstack([law.evaluate(points, fit.solution.free[None])[1][0], tilts])
+    weights, sigma = points.one_sided(here - points.y), max(fit.sigma, LEAST_NOISE)
+    covariance = _covariance(columns, weights, sigma)
+    lens = weights[:, None] * columns @ covariance / sigma**2
     r = np.clip(points.y - here, -fit.delta, fit.delta)
-    bend = float(column @ (weights * r)) / seen
-    r = r - bend * column
-    freedom = max(len(r) - law.n_free - 1, 1)
-    even = max(float(r @ (weights * r)) / freedom, LEAST_NOISE**2) / seen
-    shared = float((np.bincount(run, column * weights * r) ** 2).sum()) / seen**2
-    return bend, max(even, shared) * freedom / max(freedom - 2, 1)
+    rest = r - columns @ (lens.T @ r)
+    freedom = max(len(r) - columns.shape[1], 1)
+    even = covariance[-1, -1] * max(float(rest @ (weights * rest)) / freedom / sigma**2, 1.0)
+    shared = float((np.bincount(run, lens[:, -1] * rest) ** 2).sum())
+    return float(lens[:, -1] @ r), max(even, shared) * freedom / max(freedom - 2, 1)
 
 
 def _reducible(rolling: Rolling, weights: Floats) -> float:
@@ -194,8 +190,7 @@ def _beyond(points: Points) -> Floats:
     return np.asarray((log_c - log_c.max()) / np.log(10.0))
 
 
-def _covariance(points: Points, law: Law, solution: Solution, sigma: float) -> Floats:
-    """Return the covariance (P, P) of phi at a solution, with a weak prior."""
-    slopes = law.evaluate(points, solution.free[None])[1][0]
-    information = slopes.T @ (slopes * points.weights[:, None]) / max(sigma, LEAST_NOISE) ** 2
-    return np.linalg.inv(information + np.eye(len(information)) / PRIOR_SD**2)
+def _covariance(slopes: Floats, weights: Floats, sigma: float) -> Floats:
+    """Return the covariance (P, P) of coordinates seen through ``slopes`` (n, P), a weak prior."""
+    information = slopes.T @ (slopes * weights[:, None]) / sigma**2
+    return np.asarray(np.linalg.inv(information + np.eye(len(information)) / PRIOR_SD**2))
