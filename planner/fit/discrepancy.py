@@ -25,11 +25,11 @@ The best size. Sums of powers make ln N* straight in ln C. If it bends by k, a l
 
 fits better than the law, and the straight line the law lays through R decades of such data has
 missed the bent one by k (d^2/2 + R d/2 + R^2/12) at d. The miss at C_max is spread over the first
-decade; with n for the miss there, b = 1 / (1 + R + R^2/6) and k = 2 b n. Each law k of weight a_k
-says n_k with variance v_k, by least squares of its residuals on its own slopes and on tilts that
+decade; with n for the miss there, b = 1 / (1 + R + R^2/6) and k = 2 b n. Each law j of weight a_j
+says n_j with variance v_j, by least squares of its residuals on its own slopes and on tilts that
 are even, linear and quadratic in u (a wrong law misses N* by a line too, and k must not see it):
 
-    1/V = 1/V0 + sum_k a_k / (v_k + V0/10),     n = V sum_k a_k n_k / (v_k + V0/10)
+    1/V = 1/V0 + sum_j a_j / (v_j + V0/10),     n = V sum_j a_j n_j / (v_j + V0/10)
 
 with the default's variance V0 = .15^2 f0/(f0 - 2) before and m^2 = V (f - 2)/f after. The tenth
 is what a bend inside the data does not tell of the one beyond.
@@ -55,7 +55,8 @@ PRIOR_SD = 1.0
 """Of every coordinate (logs of amplitudes and sizes, exponents): what nothing tells is finite."""
 UNTOLD = 0.1
 """Share of the default's variance that no bend inside the data takes away beyond them."""
-_STEP, _TILT = 1e-2, 1e-3
+ROUNDS = 8
+_STEP, _TILT, _TINY = 1e-2, 1e-3, 1e-300
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +162,17 @@ def _bend(fit: LawFit, u: Floats, run: Rows) -> tuple[float, float]:
     tilts = (more - less)[:, None] / (2.0 * _TILT) * np.column_stack([u**0, u, u**2 / 2.0])
     columns = np.hstack([law.evaluate(points, fit.solution.free[None])[1][0], tilts])
     weights, sigma = points.one_sided(here - points.y), max(fit.sigma, LEAST_NOISE)
-    covariance = _covariance(columns, weights, sigma)
-    lens = weights[:, None] * columns @ covariance / sigma**2
-    r = np.clip(points.y - here, -fit.delta, fit.delta)
-    rest = r - columns @ (lens.T @ r)
-    freedom = max(len(r) - columns.shape[1], 1)
-    even = covariance[-1, -1] * max(float(rest @ (weights * rest)) / freedom / sigma**2, 1.0)
+    r, rest, calm = points.y - here, np.zeros(len(u)), weights
+    for _ in range(ROUNDS):
+        calm = weights * np.minimum(1.0, fit.delta / np.maximum(np.abs(rest), _TINY))
+        covariance = _covariance(columns, calm, sigma)
+        lens = calm[:, None] * columns @ covariance / sigma**2
+        rest = r - columns @ (lens.T @ r)
+    groups, freedom = run.max() + 1, max(len(r) - columns.shape[1], 1)
+    left = max(float(rest @ (calm * rest)) / freedom, LEAST_NOISE**2)
+    even = covariance[-1, -1] * left / sigma**2
     shared = float((np.bincount(run, lens[:, -1] * rest) ** 2).sum())
+    shared *= groups / max(groups - columns.shape[1], 1)
     return float(lens[:, -1] @ r), max(even, shared) * freedom / max(freedom - 2, 1)
 
 
