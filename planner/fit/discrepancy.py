@@ -26,13 +26,14 @@ The best size. Sums of powers make ln N* straight in ln C. If it bends by k, a l
 fits better than the law, and the straight line the law lays through R decades of such data has
 missed the bent one by k (d^2/2 + R d/2 + R^2/12) at d. The miss at C_max is spread over the first
 decade; with n for the miss there, b = 1 / (1 + R + R^2/6) and k = 2 b n. Each law j of weight a_j
-says n_j with variance v_j, by least squares of its residuals on its own slopes and on tilts that
-are even, linear and quadratic in u (a wrong law misses N* by a line too, and k must not see it):
+says n_j with variance v_j, by a Huber fit of its residuals on its own slopes and on tilts that are
+even, linear and quadratic in u (a wrong law misses N* by a line too, which is no bend):
 
     1/V = 1/V0 + sum_j a_j / (v_j + V0/10),     n = V sum_j a_j n_j / (v_j + V0/10)
 
-with the default's variance V0 = .15^2 f0/(f0 - 2) before and m^2 = V (f - 2)/f after. The tenth
-is what a bend inside the data does not tell of the one beyond.
+with the default's variance V0 = .15^2 f0/(f0 - 2) before and m^2 = V (f - 2)/f after. The tenth is
+what a bend inside the data does not tell of the one beyond. An n that has been learned moves the
+middle of N* as well as its interval.
 """
 
 from __future__ import annotations
