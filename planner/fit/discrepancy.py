@@ -29,10 +29,10 @@ decade; with n for the miss there, b = 1 / (1 + R + R^2/6) and k = 2 b n. Each l
 says n_j with variance v_j, by a Huber fit of its residuals on its own slopes and on tilts that are
 even, linear and quadratic in u (a wrong law misses N* by a line too, which is no bend):
 
-    1/V = 1/V0 + sum_j a_j / (v_j + V0/10),     n = V sum_j a_j n_j / (v_j + V0/10)
+    1/V = 1/V0 + sum_j a_j / (v_j + V0/4),     n = V sum_j a_j n_j / (v_j + V0/4)
 
-with the default's variance V0 = .15^2 f0/(f0 - 2) before and m^2 = V (f - 2)/f after. The tenth is
-what a bend inside the data does not tell of the one beyond. An n that has been learned moves the
+with the default's variance V0 = .15^2 f0/(f0 - 2) before and m^2 = V (f - 2)/f after. The quarter
+is what a bend inside the data does not tell of the one beyond. An n that has been learned moves the
 middle of N* as well as its interval.
 """
 
@@ -54,7 +54,7 @@ SAME_C = 1e-6
 """Runs within this of log10 C are at one C: rounding must not pick one of them."""
 PRIOR_SD = 1.0
 """Of every coordinate (logs of amplitudes and sizes, exponents): what nothing tells is finite."""
-UNTOLD = 0.1
+UNTOLD = 0.25
 """Share of the default's variance that no bend inside the data takes away beyond them."""
 ROUNDS = 8
 _STEP, _TILT, _TINY = 1e-2, 1e-3, 1e-300
@@ -141,7 +141,7 @@ def _bent(rolling: Rolling, weights: Floats) -> tuple[float, float, float]:
     """Return b, n and V of the best size."""
     points = rolling.fits[0].points
     u = _beyond(points)
-    bow = 1.0 / (1.0 - u.min() + u.min() ** 2 / 6.0)
+    bow = float(1.0 / (1.0 - u.min() + u.min() ** 2 / 6.0))
     default = Discrepancy().ln_n_per_decade ** 2 * FREEDOM / (FREEDOM - 2.0)
     total, told = 0.0, 1.0 / default
     for fit, weight in zip(rolling.fits, weights, strict=True):
@@ -149,7 +149,7 @@ def _bent(rolling: Rolling, weights: Floats) -> tuple[float, float, float]:
             bend, variance = _bend(fit, u, rolling.run)
             precision = weight / (variance / (2.0 * bow) ** 2 + UNTOLD * default)
             total, told = total + precision * bend / (2.0 * bow), told + precision
-    return float(bow), total / told, 1.0 / told
+    return bow, total / told, 1.0 / told
 
 
 def _bend(fit: LawFit, u: Floats, run: Rows) -> tuple[float, float]:
