@@ -75,7 +75,7 @@ class TestBestSize:
     @pytest.mark.parametrize("bend", [-0.2, 0.2])
     def test_a_planted_bend_is_read_off_whatever_law_is_fitted(self, law: str, bend: float) -> None:
         found = from_path(bent_path(bend), law)
-        assert 0.55 < 2 * found.bow * found.ln_n_drift / bend < 1.05
+        assert 0.5 < 2 * found.bow * found.ln_n_drift / bend < 1.05
 
     def test_the_best_size_beyond_the_data_follows_the_bend(self) -> None:
         runs, bend = bent_path(-0.2), -0.2
