@@ -8,12 +8,13 @@ over curves of the mean absolute error in nats, and the worst error of a final l
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path as Folder
 
 import numpy as np
 
 from planner.curve import Curve
-from planner.fit.schedule import Path, ScheduleFit, fit_schedule
+from planner.fit.schedule import Path, ScheduleFit, best_schedule, corrected, fit_schedule
 from planner.fit.schedule.fit import Data, Form, Member
 from planner.fit.schedule.laws import LAWS
 from planner.fit.schedule.path import Seen
@@ -24,6 +25,12 @@ DATA = Folder("../shared/data/multipowerlaw")
 TRAINED = ("cosine_24000", "constant_24000", "wsdcon_9")
 TARGET = {25: 0.0037, 100: 0.0043}
 AUTHORS = {25: 0.00376, 100: 0.00435}
+CARRIED = (
+    ("constant_24000", "cosine_24000"),
+    ("constant_24000", "wsd_20000_24000"),
+    ("constant_72000", "cosine_72000"),
+    ("cosine_24000", "wsdld_20000_24000"),
+)
 
 
 def curves(size: int) -> dict[str, Curve]:
@@ -47,8 +54,6 @@ def errors(predict, tests: dict[str, Curve]) -> tuple[float, float]:
 
 def alone(fit: ScheduleFit, form: Form, data: list[Data]) -> ScheduleFit:
     """Return the fit with one law only."""
-    from dataclasses import replace
-
     solved = solve(form, data)
     return replace(fit, members=(Member(form, solved, 1.0, None, solved.theta[None]),))
 
@@ -84,29 +89,62 @@ def report(size: int) -> None:
     seconds = time.process_time() - begin
     print(f"{size}M: fitted in {seconds:.1f} CPU s on {', '.join(fit.runs)}")
     data = [
-        Data(Seen.of(t.path.scaled(fit.span, fit.peak), t.at / fit.span), np.log(t.loss / fit.level))
+        Data(
+            Seen.of(t.path.scaled(fit.span, fit.peak), t.at / fit.span), np.log(t.loss / fit.level)
+        )
         for t in traces
     ]
-    weights = {m.form.name: m for m in fit.members}
+    members = {member.form.name: member for member in fit.members}
     for law in LAWS:
         for free in (False, True):
             one = alone(fit, form := Form(law, free), data)
-            mae, final = errors(mean_of(one), tests)
-            known = weights.get(form.name)
-            told = f"weight {known.weight:.2f}, held out {100 * known.held_out:.2f} %" if known else "dropped"
-            print(f"  {form.name:12s} MAE {mae:.5f}  worst final {final:.2f} %   {told}; {one.members[0].solved.status}")
-    mae, final = errors(blind(traces), tests)
-    print(f"  {'blind':12s} MAE {mae:.5f}  worst final {final:.2f} %")
-    mae, final = errors(mean_of(fit), tests)
-    print(f"  {'ours':12s} MAE {mae:.5f}  worst final {final:.2f} %   target {TARGET[size]} and .5 %, authors {AUTHORS[size]}")
+            told = f"{tell(members.get(form.name))}; {one.members[0].solved.status}"
+            print(line(form.name, errors(mean_of(one), tests), told))
+    print(line("blind", errors(blind(traces), tests), "no schedule in it"))
+    print(line("published only", errors(mean_of(published(fit)), tests), "ours without sublinear"))
+    target = f"target {TARGET[size]} and .5 %, authors {AUTHORS[size]}"
+    print(line("ours", errors(mean_of(fit), tests), target))
     for name, curve in tests.items():
-        path = Path.recorded(curve.step, curve.lr)
-        told = fit.predict(path, curve.step)
-        inside = (told.low <= curve.loss) & (curve.loss <= told.high)
-        miss = told.loss - curve.loss
+        forecast = fit.predict(Path.recorded(curve.step, curve.lr), curve.step)
+        inside = (forecast.low <= curve.loss) & (curve.loss <= forecast.high)
+        width = 100 * (forecast.high[-1] / forecast.low[-1] - 1)
+        held = f"90 % interval holds {100 * inside.mean():.0f} % of points, last {width:.2f} % wide"
+        print("  " + line(name, errors(lambda _, f=forecast: f.loss, {name: curve}), held))
+    uses(fit, every)
+
+
+def published(fit: ScheduleFit) -> ScheduleFit:
+    """Return the average of the three published laws, by the same held-out errors."""
+    kept = [member for member in fit.members if member.form.law.name != "sublinear"]
+    total = sum(member.weight for member in kept)
+    return replace(fit, members=tuple(replace(m, weight=m.weight / total) for m in kept))
+
+
+def tell(member: Member | None) -> str:
+    if member is None:
+        return "dropped"
+    return f"weight {member.weight:.2f}, held out {100 * member.held_out:.2f} %"
+
+
+def line(name: str, figures: tuple[float, float], told: str) -> str:
+    return f"  {name:18s} MAE {figures[0]:.5f}  worst final {figures[1]:.2f} %   {told}"
+
+
+def uses(fit: ScheduleFit, every: dict[str, Curve]) -> None:
+    """Print the best cooldown, and final losses carried from one schedule to another."""
+    begin = time.process_time()
+    for horizon in (24_000, 72_000):
+        print(f"  best cooldown at {horizon}: {best_schedule(fit, horizon).reason}")
+    print(f"  ({(time.process_time() - begin) / 2:.2f} CPU s each)")
+    for trained, wanted in CARRIED:
+        one, other = every[trained], every[wanted]
+        paths = [Path.recorded(curve.step, curve.lr) for curve in (one, other)]
+        found = corrected(fit, float(one.loss[-1]), *paths)
+        truth = float(other.loss[-1])
+        said = "holds it" if found.contains(truth) else "misses it"
         print(
-            f"    {name:18s} MAE {np.abs(miss).mean():.5f}  final {100 * miss[-1] / curve.loss[-1]:+.2f} %"
-            f"  90 % interval holds {100 * inside.mean():.0f} % of points, last width {100 * (told.high[-1] / told.low[-1] - 1):.2f} %"
+            f"  {trained} {one.loss[-1]:.4f} carried to {wanted}: {found.value:.4f} "
+            f"[{found.low:.4f}, {found.high:.4f}], measured {truth:.4f}: {said}"
         )
 
 

@@ -10,7 +10,8 @@ the mean square of ln L_law - ln loss in a fold and s the noise of the curves,
 the rule by which loss laws are averaged (:mod:`planner.fit.select`); members below 3 % are dropped.
 Where nothing can be held out Tissue's law alone answers. Predictions are weighted means; their
 intervals hold draws of every member (scores summed over blocks of neighbours, so that residuals
-that neighbours share count once) and a member's own error on what was held out.
+that neighbours share count once) and a member's own error on what was held out, which beyond the
+longest run grows as that of a random walk in ln t: by sqrt(1 + ln(t / span) / ln 2).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from planner.estimate import LEVEL
 from planner.fit.schedule.laws import LAWS, TISSUE, evaluate
 from planner.fit.schedule.path import Path, Seen
 from planner.fit.schedule.solve import Data, Form, Solved, residuals, solve
-from planner.fit.schedule.traces import Trace
+from planner.fit.schedule.traces import DECAYED, Trace
 
 SHARES = (1 / 3, 1 / 2)
 """Last shares of every curve held out at once."""
@@ -72,7 +73,8 @@ class ScheduleFit:
     """Laws of one size, peak learning rate and batch; times in ``unit`` (tokens or steps).
 
     ``span`` is the longest run's time, ``level`` its lowest loss: the units of the parameters.
-    ``warmup`` is the area before the laws begin, of the longest run.
+    ``warmup`` is the area before the laws begin, of the longest run, ``lowest`` the lowest learning
+    rate a run came to, as a share of the peak.
     """
 
     members: tuple[Member, ...]
@@ -82,6 +84,7 @@ class ScheduleFit:
     peak: float
     level: float
     warmup: float
+    lowest: float
     schedules: int
     decays: int
 
@@ -95,21 +98,23 @@ class ScheduleFit:
     def mean(self, seen: Seen) -> Floats:
         """Return the members' weighted mean of the losses (n,)."""
         parts = [m.weight * np.exp(m.log_loss(m.solved.theta, seen)) for m in self.members]
-        return self.level * np.sum(parts, axis=0)
+        return np.asarray(self.level * np.sum(parts, axis=0), dtype=np.float64)
 
     def spread(self, seen: Seen, *, misfit: bool = True) -> Floats:
         """Return equally likely losses (S, n): draws of the members, and their misfit if asked.
 
-        The misfit is one relative error a draw, the same at all times: that of a curve.
+        The misfit is one relative error a draw for all times: that of a curve.
         """
         rng = np.random.default_rng(0)
+        beyond = np.log(np.maximum(seen.since[:, 0], 1.0)) / np.log(2.0)
+        growth = np.sqrt(1.0 + beyond)
         rows = []
         for member in self.members:
             count = max(1, round(member.weight * 4 * DRAWS))
             error = rng.standard_normal(count) * (self.error(member) if misfit else 0.0)
             for i in range(count):
                 drawn = member.log_loss(member.draws[i % DRAWS], seen)
-                rows.append(self.level * np.exp(drawn + error[i]))
+                rows.append(self.level * np.exp(drawn + error[i] * growth))
         return np.stack(rows)
 
     @staticmethod
@@ -143,6 +148,7 @@ def fit_schedule(traces: Sequence[Trace]) -> ScheduleFit:
         peak,
         level,
         longest.path.lead,
+        min(float(trace.path.lr.min()) for trace in traces) / peak,
         distinct,
         decays,
     )
@@ -167,10 +173,14 @@ def _folds(traces: Sequence[Trace], data: Sequence[Data]) -> Iterator[Fold]:
             yield [d for j, d in enumerate(data) if j != i], [_last(traces[i], left_out, JUDGED)[1]]
     for share in SHARES:
         parts = [_last(trace, part, share) for trace, part in zip(traces, data, strict=True)]
-        begun = [t.path.rate_at(t.at[: len(p[0].y)]).min() < 0.9 * t.path.peak
-                 for t, p in zip(traces, parts, strict=True)]
-        if any(begun):
+        if any(_begun(trace, early) for trace, (early, _) in zip(traces, parts, strict=True)):
             yield [early for early, _ in parts], [late for _, late in parts]
+
+
+def _begun(trace: Trace, early: Data) -> bool:
+    """Say whether the first points of a curve hold some of its decay."""
+    rates = trace.path.rate_at(trace.at[: len(early.y)])
+    return bool(rates.min(initial=np.inf) < DECAYED * trace.path.peak)
 
 
 def _last(trace: Trace, data: Data, share: float) -> tuple[Data, Data]:
@@ -212,7 +222,7 @@ def _missed(form: Form, whole: Solved, folds: Sequence[Fold]) -> list[float]:
 def _noise(y: Floats) -> float:
     """Return the sd of what neighbours do not share, from second differences."""
     second = y[2:] - 2 * y[1:-1] + y[:-2]
-    return 1.4826 * float(np.median(np.abs(second))) / np.sqrt(6.0)
+    return 1.4826 * float(np.median(np.abs(second)) / np.sqrt(6.0))
 
 
 def draws(form: Form, solved: Solved, data: Sequence[Data]) -> Floats:

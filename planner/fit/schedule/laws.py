@@ -21,6 +21,8 @@ bounds serves all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
 from typing import Protocol
 
 import numpy as np
@@ -55,8 +57,9 @@ class Law(Protocol):
         """Return S."""
 
 
-def _grid(*axes: tuple[float, ...]) -> Floats:
-    return np.stack([axis.ravel() for axis in np.meshgrid(*map(np.asarray, axes))], axis=1)
+def _grid(*axes: Sequence[float]) -> Floats:
+    """Return every combination of the axes, a row each."""
+    return np.array(list(product(*axes)), dtype=np.float64)
 
 
 class Linear:
@@ -70,11 +73,11 @@ class Linear:
 class Tissue(Linear):
     """Relief comes exponentially, in time: one parameter, and no local minima met."""
 
-    name = "tissue"
+    name: str = "tissue"
     names: tuple[str, ...] = ("tau",)
     logs: tuple[bool, ...] = (True,)
-    box = np.log([[1e-4], [1.0]])
-    grid = np.log(_grid((0.003, 0.01, 0.03, 0.1)))
+    box: Floats = np.log([[1e-4], [1.0]])
+    grid: Floats = np.log(_grid((0.003, 0.01, 0.03, 0.1)))
 
     def relief(self, shape: Floats, seen: Seen) -> Value:
         """Return R and its slope in ln tau."""
@@ -89,10 +92,10 @@ class Sublinear(Tissue):
     """Tissue's relief, with progress by a power of the learning rate."""
 
     name = "sublinear"
-    names = ("tau", "q")
-    logs = (True, False)
-    box = np.array([[np.log(1e-4), 0.2], [0.0, 1.2]])
-    grid = _grid(tuple(np.log([0.003, 0.01, 0.03, 0.1])), (0.5, 0.8))
+    names: tuple[str, ...] = ("tau", "q")
+    logs: tuple[bool, ...] = (True, False)
+    box: Floats = np.array([[np.log(1e-4), 0.2], [0.0, 1.2]])
+    grid: Floats = _grid(tuple(np.log([0.003, 0.01, 0.03, 0.1])), (0.5, 0.8))
 
     def progress(self, shape: Floats, seen: Seen) -> Value:
         """Return S and its slope in q."""
@@ -110,10 +113,10 @@ class MultiPower(Linear):
     """
 
     name = "mpl"
-    names = ("c", "beta", "gamma")
-    logs = (True, False, False)
-    box = np.array([[np.log(1e-2), 0.3, 0.3], [np.log(1e6), 1.0, 1.0]])
-    grid = _grid(tuple(np.log([10.0, 100.0, 1000.0])), (0.6,), (0.6, 0.9))
+    names: tuple[str, ...] = ("c", "beta", "gamma")
+    logs: tuple[bool, ...] = (True, False, False)
+    box: Floats = np.array([[np.log(1e-2), 0.3, 0.3], [np.log(1e6), 1.0, 1.0]])
+    grid: Floats = _grid(tuple(np.log([10.0, 100.0, 1000.0])), (0.6,), (0.6, 0.9))
 
     def relief(self, shape: Floats, seen: Seen) -> Value:
         """Return R and its slopes in ln c, beta and gamma."""
@@ -130,10 +133,10 @@ class Forgetting(Linear):
     """Relief is gradient noise forgotten: a power of the area since each step was taken."""
 
     name = "fsl"
-    names = ("c", "beta")
-    logs = (True, False)
-    box = np.array([[np.log(1e-1), 0.1], [np.log(1e6), 3.0]])
-    grid = _grid(tuple(np.log([10.0, 100.0, 1000.0])), (0.6, 1.5))
+    names: tuple[str, ...] = ("c", "beta")
+    logs: tuple[bool, ...] = (True, False)
+    box: Floats = np.array([[np.log(1e-1), 0.1], [np.log(1e6), 3.0]])
+    grid: Floats = _grid(tuple(np.log([10.0, 100.0, 1000.0])), (0.6, 1.5))
 
     def relief(self, shape: Floats, seen: Seen) -> Value:
         """Return R and its slopes in ln c and beta."""

@@ -132,11 +132,17 @@ def _descend(
         theta[free] = part
         return theta
 
+    def misses(part: Floats) -> Floats:
+        return residuals(form, whole(part), data)[0]
+
+    def slopes(part: Floats) -> Floats:
+        return residuals(form, whole(part), data)[1][:, free]
+
     inset = 1e-9 * (high - low)
     found = least_squares(
-        lambda part: residuals(form, whole(part), data)[0],
+        misses,
         np.clip(begin[free], low + inset, high - inset),
-        jac=lambda part: residuals(form, whole(part), data)[1][:, free],
+        jac=slopes,
         bounds=(low, high),
         loss="huber",
         f_scale=delta,
