@@ -27,7 +27,7 @@ from planner.estimate import LEVEL
 from planner.fit.schedule.laws import LAWS, TISSUE, evaluate
 from planner.fit.schedule.path import Path, Seen
 from planner.fit.schedule.solve import Data, Form, Solved, residuals, solve
-from planner.fit.schedule.traces import DECAYED, Trace
+from planner.fit.schedule.traces import DECAYED, Trace, distinct
 
 SHARES = (1 / 3, 1 / 2)
 """Last shares of every curve held out at once."""
@@ -138,8 +138,8 @@ def fit_schedule(traces: Sequence[Trace]) -> ScheduleFit:
         Data(Seen.of(t.path.scaled(span, peak), t.at / span), np.log(t.loss / level))
         for t in traces
     ]
-    distinct = _distinct(traces)
-    folds = list(_folds(traces, data)) if distinct > 1 else []
+    schedules = distinct(traces)
+    folds = list(_folds(traces, data)) if schedules > 1 else []
     return ScheduleFit(
         _members(data, folds),
         tuple(trace.run for trace in traces),
@@ -149,7 +149,7 @@ def fit_schedule(traces: Sequence[Trace]) -> ScheduleFit:
         level,
         longest.path.lead,
         min(float(trace.path.lr.min()) for trace in traces) / peak,
-        distinct,
+        schedules,
         decays,
     )
 
@@ -157,19 +157,11 @@ def fit_schedule(traces: Sequence[Trace]) -> ScheduleFit:
 Fold = tuple[list[Data], list[Data]]
 
 
-def _distinct(traces: Sequence[Trace]) -> int:
-    kept: list[Trace] = []
-    for trace in traces:
-        if all(trace.differs(other) for other in kept):
-            kept.append(trace)
-    return len(kept)
-
-
 def _folds(traces: Sequence[Trace], data: Sequence[Data]) -> Iterator[Fold]:
     """Yield what is fitted and what is judged: a curve left out, or the end of all."""
     for i, left_out in enumerate(data):
         rest = [trace for j, trace in enumerate(traces) if j != i]
-        if any(trace.decays for trace in rest) and _distinct(rest) > 1:
+        if any(trace.decays for trace in rest) and distinct(rest) > 1:
             yield [d for j, d in enumerate(data) if j != i], [_last(traces[i], left_out, JUDGED)[1]]
     for share in SHARES:
         parts = [_last(trace, part, share) for trace, part in zip(traces, data, strict=True)]

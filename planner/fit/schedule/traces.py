@@ -98,10 +98,11 @@ def _thinned(at: Floats, loss: Floats) -> tuple[Floats, Floats]:
 
 
 def largest_group(groups: Mapping[Hashable, Sequence[Trace]]) -> tuple[Trace, ...]:
-    """Return the group with most decays, then most points; runs in the order of their names."""
+    """Return the group that decays in most ways, then of most points; runs by their names."""
 
     def worth(group: Sequence[Trace]) -> tuple[int, int]:
-        return sum(trace.decays for trace in group), sum(len(trace.at) for trace in group)
+        ways = distinct(group) if any(trace.decays for trace in group) else 0
+        return ways, sum(len(trace.at) for trace in group)
 
     best = max(groups.values(), key=worth, default=())
     return tuple(sorted(best, key=lambda trace: trace.run))
@@ -139,6 +140,15 @@ def traces_of_runs(runs: Sequence[Run], curves: Sequence[Curve]) -> dict[Hashabl
             shape = json.dumps(dict(trial.shape), sort_keys=True, default=str)
             groups[shape, trial.lr, trial.batch_tokens].append(trace)
     return groups
+
+
+def distinct(traces: Sequence[Trace]) -> int:
+    """Return how many different schedules the traces follow."""
+    kept: list[Trace] = []
+    for trace in traces:
+        if all(trace.differs(other) for other in kept):
+            kept.append(trace)
+    return len(kept)
 
 
 def _or_zero(value: float) -> float:
