@@ -37,6 +37,8 @@ NEGLIGIBLE = 0.03
 ASSUMED = 0.005
 """Relative error of a law nothing could be held out for: the worst mean error of the single laws
 on unseen schedules at 25M and 100M parameters was .002, at three times the horizon .004."""
+LEAST_SHARE = 0.1
+"""Of the held-out mean square, kept where noise would explain all of it."""
 DRAWS = 64
 PARTS = 6
 """Blocks of neighbours a curve is cut into for the draws."""
@@ -44,7 +46,10 @@ PARTS = 6
 
 @dataclass(frozen=True)
 class Member:
-    """A fitted law: its weight, its error on held-out points (rms of ln L), draws (DRAWS, P)."""
+    """A fitted law: its weight, its error on held-out points, draws (DRAWS, P).
+
+    The error is the rms of ln L there, less the noise of single points.
+    """
 
     form: Form
     solved: Solved
@@ -194,9 +199,11 @@ def _members(data: Sequence[Data], folds: Sequence[Fold]) -> tuple[Member, ...]:
     score = np.log(missed + 2 * noise**2).mean(axis=1)
     weight = np.exp(score.min() - score)
     weight = np.where(weight < NEGLIGIBLE * weight.sum(), 0.0, weight)
+    square = missed.mean(axis=1)
+    error = np.sqrt(np.maximum(square - noise**2, LEAST_SHARE * square))
     return tuple(
-        Member(form, solved, float(w), float(np.sqrt(m.mean())), draws(form, solved, data))
-        for form, solved, w, m in zip(forms, found, weight / weight.sum(), missed, strict=True)
+        Member(form, solved, float(w), float(e), draws(form, solved, data))
+        for form, solved, w, e in zip(forms, found, weight / weight.sum(), error, strict=True)
         if w > 0
     )
 
