@@ -158,7 +158,7 @@ def _reason(
         f"{found} would gain {gain.value:.2g} nats [{gain.low:.2g}, {gain.high:.2g}] over the "
         f"last {default.fraction:.0%} (shape {default.shape:g}, to {default.final_ratio:.0%})"
     )
-    parts = [f"A tie: {told}; the default stays." if gain.low <= 0 else f"{told.capitalize()}."]
+    parts = [f"A tie: {told}; the default stays." if gain.low <= 0 else f"A gain: {told}."]
     if times[1] > times[0]:
         parts.append(
             f"Judged at {times[0]:.3g} {fit.unit}, {REACH:g} times the longest curve: beyond, the "
