@@ -140,7 +140,9 @@ def fit(
 
     --curves FILE|DIR checks the fitted final losses against the runs' training curves: learning
     rates not decayed, mixed schedules, early ends, spikes, losses in another unit. What it finds
-    joins the findings; the law is fitted to the same losses as without it.
+    joins the findings; the law is fitted to the same losses as without it. Where curves of one
+    size, peak learning rate and batch follow several schedules, laws of the loss under any schedule
+    are fitted to them, and the best cooldown by them is told (`schedule` in fit.json).
     """
     from planner.fitting import FitOptions, fit_command
 

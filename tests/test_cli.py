@@ -118,6 +118,8 @@ def test_the_curves_of_a_sound_study_raise_no_doubt(study, tmp_path):
     fit, before = json.loads(done.stdout), json.loads((study / "fit.json").read_text())
     assert fit["findings"] == before["findings"]
     assert fit["params"] == before["params"]
+    assert sum(law["weight"] for law in fit["schedule"]["members"]) == pytest.approx(1.0)
+    assert fit["schedule"]["best"]["recommended"].keys() == {"fraction", "shape", "final_ratio"}
 
 
 def test_curves_that_never_decayed_join_the_findings(table, tmp_path):
