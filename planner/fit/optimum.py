@@ -188,7 +188,8 @@ def _posterior(
         + np.exp(log_high)[:, None] * above[:, None, None]
     )
     best = float(loss[ok].min())
-    noise = np.hypot(sd[ok], MISFIT * (loss[ok] - best))
+    away = np.abs(x[ok] - x[ok][np.argmin(loss[ok])]) / np.log(2)
+    noise = np.hypot(sd[ok], MISFIT * away * (loss[ok] - best))
     precision = noise**-2
     gap = loss[ok] - rise[..., ok]
     floor_var = float(1 / precision.sum())
