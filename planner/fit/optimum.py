@@ -5,8 +5,8 @@
 The value people quote is the vertex of the parabola through the three points round the best one.
 The interval is the posterior over a grid of (x*, k_low, k_high), with L* and the noise level
 integrated out and log-normal beliefs about the curvatures. A real basin is quadratic only near its
-minimum, so a point high above the best counts with a model error of MISFIT times its rise. A
-diverged run is a bound: its loss is at least that of the best run.
+minimum, so a point counts with a model error of MISFIT times its rise above the best and its
+distance from it. A diverged run is a bound: its loss is at least that of the best run.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from planner.estimate import LEVEL
 from planner.fit.priors import Normal
 
 MISFIT = 0.1
-"""Model error as a share of a point's rise above the best: a x2 step away the quadratic form is
-good to about a tenth (the Step Law basins: 5-point parabolas are worse than 3-point ones)."""
+"""Model error as a share of a point's rise above the best, per x2 step away from it: the first term
+neglected is cubic, so the quadratic form is good to a tenth one step away, to a third at three."""
 
 REACH = 3.0
 """How far beyond the tested range x* may lie (ln 20)."""
