@@ -197,7 +197,7 @@ def _beliefs(definition: Definition, tokens: float) -> tuple[Floats, Floats]:
     return centre, np.array([LEVEL_SD, BY_SIZE.sd, BY_TOKENS.sd])
 
 
-def _soft_l1(runs: int) -> Callable[[Any], Any]:
+def _soft_l1(runs: int) -> Callable[..., Any]:
     """Return rho of squared residuals with its derivatives: soft L1 for runs, squares for beliefs.
 
     A step count misread by a factor counts by its size, not by its square.
