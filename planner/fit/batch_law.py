@@ -76,7 +76,7 @@ def fit_batch_law(sweeps: Sequence[tuple[BatchSweep, Density]], prior: Priors) -
     weights -= 0.5 * (np.log(scatters / prior.batch_scatter) / SCATTER_SD)[:, None, None] ** 2
     weight = np.exp(weights - weights.max())
     by_scatter = weight.sum((1, 2))
-    scatter = float(np.sqrt(by_scatter @ scatters**2 / by_scatter.sum()))
+    scatter = float(np.exp(by_scatter @ np.log(scatters) / by_scatter.sum()))
     cumulative = np.cumsum(weight.sum(0)) / by_scatter.sum()
     pick = np.searchsorted(cumulative, (np.arange(KEPT) + 0.5) / KEPT)
     level, slope = (np.broadcast_to(axis, log_prior.shape).ravel()[pick] for axis in (c, r))

@@ -4,9 +4,9 @@
 
 The value people quote is the vertex of the parabola through the three points round the best one.
 The interval is the posterior over a grid of (x*, k_low, k_high), with L* and the noise level
-integrated out and log-normal beliefs about the curvatures. A real basin is quadratic only near its
-minimum, so a point counts with a model error of MISFIT times its rise above the best and its
-distance from it. A diverged run is a bound: its loss is at least that of the best run.
+integrated out and log-normal beliefs about the curvatures and their ratio. A real basin is
+quadratic only near its minimum, so a point counts with a model error of MISFIT times its rise above
+the best and its distance from it. A diverged run is a bound: its loss is at least that of the best.
 """
 
 from __future__ import annotations
@@ -110,12 +110,18 @@ class Density:
 
 
 def locate(
-    points: Points, curvature: tuple[Normal, Normal], *, tolerance: float
+    points: Points,
+    curvature: tuple[Normal, Normal],
+    *,
+    tolerance: float,
+    sides: float | None = None,
 ) -> tuple[Basin, Density]:
     """Locate the minimum of measured losses; x* within ln 20 of the tested range.
 
-    ``curvature`` holds the beliefs about (ln k_low, ln k_high), ``tolerance`` (nats) says what
-    counts as flat. At least two losses must be values, at two different x.
+    ``curvature`` holds the beliefs about (ln k_low, ln k_high), ``sides`` the sd of their
+    difference round the believed one where they are known to be alike (None: independent),
+    ``tolerance`` (nats) says what counts as flat. At least two losses must be values, at two
+    different x.
     """
     x, loss, ok = points.x, points.loss, points.done
     if np.unique(x[ok]).size < 2:
@@ -123,7 +129,8 @@ def locate(
     grid = np.linspace(x.min() - REACH, x.max() + REACH, GRID)
     steps = np.linspace(-3.0, 3.0, CURVATURES)
     log_k = [belief.mean + belief.sd * steps for belief in curvature]
-    weight, floors, floor_var = _posterior(points, (grid, log_k[0], log_k[1]), curvature)
+    belief = _belief(log_k[0], log_k[1], curvature, sides)
+    weight, floors, floor_var = _posterior(points, (grid, log_k[0], log_k[1]), belief)
     density = Density(grid, weight.sum((1, 2)))
     k_low = Normal(*moments(log_k[0], weight.sum((0, 2))))
     k_high = Normal(*moments(log_k[1], weight.sum((0, 1))))
@@ -175,8 +182,17 @@ def moments(values: Floats, weight: Floats) -> tuple[float, float]:
     return mean, float(np.sqrt(max(np.sum(weight * (values - mean) ** 2), 0.0)))
 
 
+def _belief(
+    log_low: Floats, log_high: Floats, curvature: tuple[Normal, Normal], sides: float | None
+) -> Floats:
+    """Return the log of the belief (K, K) about the curvatures, up to a constant."""
+    low, high = log_low[:, None] - curvature[0].mean, log_high - curvature[1].mean
+    belief = -0.5 * ((low / curvature[0].sd) ** 2 + (high / curvature[1].sd) ** 2)
+    return belief if sides is None else belief - 0.5 * ((high - low) / sides) ** 2
+
+
 def _posterior(
-    points: Points, axes: tuple[Floats, Floats, Floats], curvature: tuple[Normal, Normal]
+    points: Points, axes: tuple[Floats, Floats, Floats], belief: Floats
 ) -> tuple[Floats, Floats, float]:
     """Return weights (G, K, K) that sum to 1, L* given (x*, k_low, k_high), its variance."""
     grid, log_low, log_high = axes
@@ -199,9 +215,7 @@ def _posterior(
     if not ok.all():
         beyond = (floors[..., None] + rise[..., ~ok] - best) / np.sqrt(sd[~ok] ** 2 + floor_var)
         log_weight = log_weight + log_ndtr(beyond).sum(-1)
-    low, high = curvature
-    log_weight -= 0.5 * ((log_low[:, None] - low.mean) / low.sd) ** 2
-    log_weight -= 0.5 * ((log_high - high.mean) / high.sd) ** 2
+    log_weight += belief
     weight = np.exp(log_weight - log_weight.max())
     return weight / weight.sum(), floors, floor_var
 
