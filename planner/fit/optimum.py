@@ -136,8 +136,7 @@ def locate(
     k_high = Normal(*moments(log_k[1], weight.sum((0, 1))))
     floor, spread = moments(floors, weight)
     centre, width = density.mean_sd()
-    best = x[ok][np.argmin(loss[ok])]
-    tested = x if ok.all() else x[ok | (x > best)]
+    inside = _interior(points, density)
     basin = Basin(
         x=centre,
         sd=width,
@@ -149,12 +148,8 @@ def locate(
         log_k_low=k_low,
         log_k_high=k_high,
         flat=_flat(density, np.exp(k_low.mean), np.exp(k_high.mean), tolerance),
-        interior_low=bool(
-            best > tested.min() and density.probability[grid > tested.min()].sum() >= SURE
-        ),
-        interior_high=bool(
-            best < tested.max() and density.probability[grid < tested.max()].sum() >= SURE
-        ),
+        interior_low=inside[0],
+        interior_high=inside[1],
     )
     return basin, density
 
@@ -218,6 +213,20 @@ def _posterior(
     log_weight += belief
     weight = np.exp(log_weight - log_weight.max())
     return weight / weight.sum(), floors, floor_var
+
+
+def _interior(points: Points, density: Density) -> tuple[bool, bool]:
+    """Say whether x* lies above the lowest and below the highest point tested.
+
+    A diverged run tests the side above the best one, and only that.
+    """
+    x, ok = points.x, points.done
+    best = x[ok][np.argmin(points.loss[ok])]
+    tested = x if ok.all() else x[ok | (x > best)]
+    low, high = tested.min(), tested.max()
+    above = density.probability[density.x > low].sum() >= SURE
+    below = density.probability[density.x < high].sum() >= SURE
+    return bool(best > low and above), bool(best < high and below)
 
 
 def _flat(density: Density, k_low: float, k_high: float, tolerance: float) -> tuple[float, float]:
