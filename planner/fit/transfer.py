@@ -120,7 +120,7 @@ class HyperFit:
         """Return predictive draws (draws,) of the best batch in tokens."""
         rng = np.random.default_rng(seed)
         drift = self.prior.batch_drift * self._decades(size, tokens)
-        spread = np.hypot(self.prior.batch_scatter, drift)
+        spread = np.hypot(self.batch_law.scatter, drift)
         law = self.batch_law.draws(tokens, rng.permutation(_even(draws)))
         log_batch = law + spread * ndtri(rng.permutation(_even(draws)))
         return np.asarray(np.exp(log_batch), dtype=np.float64)
