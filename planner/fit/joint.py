@@ -59,4 +59,4 @@ def joint_laws(runs: Sequence[Run], prior: Priors, sigma: float) -> tuple[LrLaw,
     lr = LrLaw(SATURATING, anchor, surface.mean[LR], covariance, prior.lr_scatter)
     draws = surface.draws(KEPT, np.random.default_rng(0))[:, BATCH]
     level, slope = draws[np.argsort(draws[:, 0])].T
-    return lr, BatchLaw(prior.tokens, level, slope)
+    return lr, BatchLaw(prior.tokens, level, slope, prior.batch_scatter)
