@@ -28,17 +28,18 @@ from planner.space import SearchSpace
 
 SCHEMA_VERSION = 1
 AXES = ("width", "depth")
+ABLE = "coordinates"
 
 
 def check_command(
     space: SearchSpace, folder: Path, *, coordinate: bool, transfer: bool, as_json: bool
 ) -> None:
-    """Run the checks (all of them when none is named); print them and write check.json."""
+    """Run the checks (all the proxy can when none is named); print them, write check.json."""
     spec = ProxySpec(space.proxy.name, space.data, space.proxy.options)
     proxy, every = load_proxy(spec), not (coordinate or transfer)
     findings: list[Finding] = []
     slopes: list[AxisSlopes] = []
-    if coordinate or every:
+    if coordinate or (every and ABLE in proxy.capabilities):
         slopes, found = check_coordinates(space, proxy)
         findings += found
     if transfer or every:
@@ -56,9 +57,9 @@ def check_coordinates(space: SearchSpace, proxy: Proxy) -> tuple[list[AxisSlopes
 
     Raises UsageError for a proxy that cannot measure its activations.
     """
-    if "coordinates" not in proxy.capabilities:
+    if ABLE not in proxy.capabilities:
         raise UsageError(
-            f"the proxy {space.proxy.name} has no capability `coordinates`, so its activations "
+            f"the proxy {space.proxy.name} has no capability `{ABLE}`, so its activations "
             "cannot be checked: `--transfer` judges its runs instead"
         )
     chosen = _parametrization(proxy)

@@ -102,7 +102,7 @@ def measure_slopes(
             continue
         slopes = {kind: _slope(np.array(sizes), np.array(rms)) for kind, rms in by_kind.items()}
         found = replace(found, slopes=slopes, seeds=seed + 1)
-        if not found.unsure():
+        if found.beyond() or not found.unsure():
             break
     return found
 

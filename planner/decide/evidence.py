@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from planner.fit.decay import fit_decay
 from planner.fit.engine import fit_loss
 from planner.fit.held_out import Judgement, Prediction, judge
 from planner.fit.loss_fit import LossFit
@@ -22,11 +23,16 @@ RunsByStage = Mapping[str, Sequence[Run]]
 
 LOSS_STAGES = ("ladder", "held_out")
 HYPER_STAGES = ("lr_batch", "seeds", "confirm", "warmup")
+DECAY_STAGES = ("lr_batch", "seeds", "weight_decay")
 
 
 def fit_hyper_of(runs: RunsByStage) -> HyperFit:
-    """Fit learning rate, batch and warmup to the grids; prior only when there are none."""
-    return fit_hyper(_pick(runs, HYPER_STAGES))
+    """Fit learning rate, batch, warmup and weight decay; prior only when there are no grids.
+
+    Runs that vary the weight decay would blur the learning rate's basin, so they stay out of it.
+    """
+    hyper = fit_hyper(_pick(runs, HYPER_STAGES))
+    return replace(hyper, decay=fit_decay(_pick(runs, DECAY_STAGES), sigma=hyper.sigma_seed))
 
 
 def fit_loss_of(runs: RunsByStage, judgement: Judgement | None = None) -> LossFit:

@@ -36,6 +36,7 @@ from planner.fit.cells import (
     seed_noise,
     usable,
 )
+from planner.fit.decay import RULE, DecayFit
 from planner.fit.lr_law import LrLaw, fit_lr_law
 from planner.fit.priors import PUBLISHED_FLOPS, Normal, Priors
 from planner.fit.transfer_findings import transfer_findings
@@ -71,6 +72,7 @@ class HyperFit:
     batch_sweeps: tuple[BatchSweep, ...]
     warmup: WarmupFit
     findings: tuple[Finding, ...]
+    decay: DecayFit = RULE
 
     @property
     def own_share(self) -> float:
@@ -166,6 +168,7 @@ class HyperFit:
             "cells": [cell.to_json() for cell in self.cells],
             "batch_sweeps": [sweep.to_json() for sweep in self.batch_sweeps],
             "warmup": self.warmup.to_json(),
+            "decay": self.decay.to_json(),
             "findings": [finding.to_json() for finding in self.findings],
         }
 
@@ -187,6 +190,7 @@ class HyperFit:
             batch_sweeps=tuple(BatchSweep.from_json(s) for s in data["batch_sweeps"]),
             warmup=WarmupFit.from_json(data["warmup"]),
             findings=tuple(Finding.from_json(finding) for finding in data["findings"]),
+            decay=DecayFit.from_json(data["decay"]) if "decay" in data else RULE,
         )
 
 
