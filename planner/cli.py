@@ -39,7 +39,9 @@ def main() -> None:
 @app.command()
 def init(
     file: Annotated[Path, typer.Argument(help="YAML to write.")] = Path("space.yaml"),
-    proxy: Annotated[str, typer.Option(help="gpt, synthetic, command or quickstart.")] = "gpt",
+    proxy: Annotated[
+        str, typer.Option(help="gpt, gpt_mup, synthetic, command or quickstart.")
+    ] = "gpt",
     from_command: Annotated[
         str | None, typer.Option("--from-command", help="Your trainer's command line.")
     ] = None,

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from planner.cli import app
 from planner.errors import UsageError
+from planner.ledger import Ledger
 from tests.proxies.toy_tokens import write_tokens
 from tests.studies import space_file
 
@@ -71,3 +72,10 @@ def test_a_proxy_without_activations_is_refused_in_a_sentence(tmp_path):
     words = ["check", str(space_file(tmp_path)), "--coordinate", "--out", str(tmp_path / "study")]
     with pytest.raises(UsageError, match="no capability `coordinates`"):
         CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+def test_a_checked_folder_is_still_free_for_the_study(tmp_path):
+    words = ["check", str(space_file(tmp_path)), "--out", str(tmp_path / "study")]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    with Ledger.open(tmp_path / "study") as ledger:
+        assert not ledger.runs
