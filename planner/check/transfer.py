@@ -30,10 +30,13 @@ RATES = 3
 CODE = "lr-transfer"
 
 
-def lr_shift(runs: Sequence[Run]) -> tuple[Estimate, Cell, Cell] | None:
+def lr_shift(
+    runs: Sequence[Run], *, parametrization: str = "sp"
+) -> tuple[Estimate, Cell, Cell] | None:
     """Return delta between the two largest sizes with a basin at equal tokens and batch, and both.
 
-    None when no two sizes share tokens and batch; of several pairs the one of most compute counts.
+    Under mup they must be of one depth as well: it claims nothing of others. None when no two sizes
+    can be compared; of several pairs the one of most compute counts.
     """
     ended = usable(runs)
     if not ended:
@@ -41,11 +44,16 @@ def lr_shift(runs: Sequence[Run]) -> tuple[Estimate, Cell, Cell] | None:
     smallest = min(run.size.params_non_embedding for run in ended)
     prior = Priors.published(smallest, float(min(run.trial.tokens for run in ended)))
     cells = find_cells(ended, prior, noise_of_one_run(seed_noise(ended), prior))
+    depth = {run.key: run.trial.shape.get("depth") for run in ended}
+
+    def place(cell: Cell) -> tuple[object, ...]:
+        fixed = depth[cell.keys[0]] if parametrization == "mup" else None
+        return cell.tokens, cell.batch_tokens, fixed
+
     pairs = [
         (small, large)
         for small, large in product(cells, cells)
-        if small.params < large.params
-        and (small.tokens, small.batch_tokens) == (large.tokens, large.batch_tokens)
+        if small.params < large.params and place(small) == place(large)
     ]
     if not pairs:
         return None
@@ -60,7 +68,7 @@ def transfer_finding(
 
     ``sizes`` are those of the search space, ``tokens`` the horizon to run them at.
     """
-    found = lr_shift(runs)
+    found = lr_shift(runs, parametrization=parametrization)
     if found is None:
         return _missing(sizes, tokens)
     delta, small, large = found
@@ -74,17 +82,18 @@ def transfer_finding(
     edge = not (small.basin.interior and large.basin.interior)
     inner, outer = max(delta.low, -delta.high, 0.0), max(-delta.low, delta.high)
     if edge or inner <= BOUND < outer:
-        why = "a minimum lies at the edge of its grid" if edge else "the interval straddles the"
-        why += "" if edge else f" bound of {np.exp(BOUND):.2f}"
+        bound = f"the interval straddles the bound of {np.exp(BOUND):.2f}"
+        why = "a minimum lies at the edge of its grid" if edge else bound
         remedy = "run further learning rates and seeds at both sizes"
         return Finding(CODE, Severity.WARNING, f"{what}: not decided, {why}.", remedy, price)
     if outer <= BOUND:
         return Finding(CODE, Severity.INFO, f"{what}: it transfers.")
-    claimed = parametrization != "sp"
-    remedy = "run the coordinate check (`planner check --coordinate`)" if claimed else ""
-    remedy = remedy or "let the fit carry the change to the target, or use `parametrization: mup`"
-    severity = Severity.BLOCKING if claimed else Severity.WARNING
-    return Finding(CODE, severity, f"{what}: it does not transfer.", remedy)
+    what += ": it does not transfer."
+    if parametrization == "sp":
+        remedy = "let the fit carry the change to the target, or use `parametrization: mup`"
+        return Finding(CODE, Severity.WARNING, what, remedy)
+    remedy = "run the coordinate check (`planner check --coordinate`)"
+    return Finding(CODE, Severity.BLOCKING, what, remedy)
 
 
 def _difference(small: Cell, large: Cell) -> Estimate:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,3 +64,13 @@ def test_without_two_sizes_alike_in_tokens_and_batch_it_says_what_to_run(runs):
     assert finding.severity is Severity.WARNING
     assert "2e+04 and 8e+04 parameters" in finding.remedy
     assert finding.cost_flops == pytest.approx(3 * 6 * 1e5 * TOKENS)
+
+
+def test_mup_is_judged_at_one_depth_only():
+    runs = [
+        replace(run, trial=replace(run.trial, shape={**run.trial.shape, "depth": depth}))
+        for run in swept(-0.8)
+        for depth in [int(run.size.params_matmul // 1e4)]
+    ]
+    assert "No two sizes" in judged(runs).what
+    assert judged(runs, "completep").severity is Severity.BLOCKING
