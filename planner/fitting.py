@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from planner.decide.evidence import fit_hyper_of, loss_runs, tuned
+from planner.decide.evidence import loss_runs, tuned
 from planner.errors import UsageError
 from planner.estimate import LEVEL
 from planner.finding import Finding, Severity
@@ -83,7 +83,7 @@ def _fit_json(source: Source) -> dict[str, Any]:
     """Return the content of fit.json; a study's fits of lr and batch and a schedule's as well."""
     content = source.fit.to_json()
     if source.study is not None:
-        content |= {"hyper": fit_hyper_of(source.study.runs_by_stage).to_json()}
+        content |= {"hyper": source.study.hyper.to_json()}
     if source.schedule is not None:
         content |= {"schedule": schedule_json(source.schedule)}
     return content
@@ -161,9 +161,7 @@ def source_of(path: Path, options: FitOptions) -> Source:
     """Fit what a path holds: a study, a runs table or a tracker's folder; a fit.json as it is."""
     if path.is_dir() and (path / "events.jsonl").is_file():
         study = read_study(path)
-        runs = Observations.from_runs(
-            tuned(loss_runs(study.runs_by_stage), fit_hyper_of(study.runs_by_stage))
-        )
+        runs = Observations.from_runs(tuned(loss_runs(study.runs_by_stage), study.hyper))
         default = options == FitOptions()
         return Source(conclude(study).loss if default else options.fit(runs), study, runs)
     if _is_fit(path):

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from planner.decide.evidence import fit_hyper_of
 from planner.fit.held_out import Prediction
+from planner.fit.transfer import HyperFit
 from planner.proxy import Proxy, TransformerProxy
 from planner.run import Round, Run, Trial
 from planner.space import SearchSpace
@@ -42,6 +44,11 @@ class StudyState:
         trials = [trial for entry in self.rounds_of(stage) for trial in entry.trials]
         found = [self.runs.get(self.key(trial)) for trial in trials]
         return tuple(run for run in found if run is not None)
+
+    @property
+    def hyper(self) -> HyperFit:
+        """What the runs so far say of learning rate, batch, warmup and weight decay."""
+        return fit_hyper_of(self.runs_by_stage, self.recipe.get("parametrization", "sp"))
 
     @property
     def runs_by_stage(self) -> dict[str, tuple[Run, ...]]:

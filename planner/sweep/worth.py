@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from planner.arrays import Floats
-from planner.decide.evidence import fit_hyper_of, hyper_runs
+from planner.decide.evidence import hyper_runs
 from planner.decide.hyper import snap_lr
 from planner.decide.recommend import aim, recommend
 from planner.fit.cells import usable
@@ -97,7 +97,7 @@ class Question:
     def of(cls, state: StudyState) -> Question:
         """Read the grids of a study."""
         by_stage = state.runs_by_stage
-        return cls(state, fit_hyper_of(by_stage), tuple(usable(hyper_runs(by_stage))))
+        return cls(state, state.hyper, tuple(usable(hyper_runs(by_stage))))
 
     @cached_property
     def target(self) -> tuple[float, float]:

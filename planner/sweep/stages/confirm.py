@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from planner.decide.evidence import fit_hyper_of
 from planner.decide.hyper import rung_hyper
 from planner.sweep.layout import CONFIRM_EXTRA, CONFIRM_LRS
 from planner.sweep.stages import lr_batch
@@ -22,7 +21,7 @@ def propose(state: StudyState) -> Proposal | None:
     grid = lr_batch.observed_grid(state, STAGE)
     if not grid:
         hyper = rung_hyper(
-            fit_hyper_of(state.runs_by_stage),
+            state.hyper,
             cell.size,
             cell.tokens,
             min_batch_tokens=state.min_batch_tokens,
