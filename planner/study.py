@@ -26,6 +26,7 @@ from planner.ledger import Ledger
 from planner.run import Round, Run
 from planner.shape import ModelShape, ShapeFamily
 from planner.space import SearchSpace, load_space
+from planner.witness import noise_findings
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,9 @@ def conclude(study: Study) -> Conclusion:
     judgement = judge_held_out(study.prediction, runs, before.sigma)
     taken_in = runs if judgement is not None else ladder
     loss = fit_loss_of(taken_in, hyper, judgement)
-    return Conclusion(loss, hyper, judgement, tuple(_sweep_findings(study)))
+    ended = tuple(study.ledger.runs.values())
+    noise = noise_findings(study.folder / "curves", ended, hyper)
+    return Conclusion(loss, hyper, judgement, (*_sweep_findings(study), *noise))
 
 
 def facts_of(study: Study) -> dict[str, Any]:
