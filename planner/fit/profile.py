@@ -55,7 +55,8 @@ class Profiles:
     @classmethod
     def of(cls, params: Floats, flops: Floats, loss: Floats, level: np.ndarray) -> Profiles:
         """Arrange runs (n,) by ``level`` (n,), 0 to L - 1; runs at -1 are left out."""
-        members = [np.flatnonzero(level == k) for k in range(int(level.max()) + 1)]
+        order = np.lexsort((loss, params))  # so that draws do not depend on the rows' order
+        members = [order[level[order] == k] for k in range(int(level.max()) + 1)]
         width = max(len(m) for m in members)
         rows = np.stack([np.resize(m, width) for m in members])
         real = np.arange(width) < np.array([len(m) for m in members])[:, None]
@@ -73,6 +74,11 @@ class Profiles:
     def real(self) -> np.ndarray:
         """Say which entries are runs, not padding."""
         return np.asarray(self.weights > 0)
+
+    @property
+    def precision(self) -> Floats:
+        """Return the weights (L, m), 1 for padding, by whose root the noise of a loss is less."""
+        return np.where(self.real, self.weights, 1.0)
 
     @property
     def n(self) -> int:
@@ -117,38 +123,33 @@ def bottom(method: str, a: Floats, shape: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Coefficients (B, L, k) for shapes (B, 2), their spread, and what is left.
+    """Coefficients (B, L, k) for shapes (B, 2), how they follow the losses, and what is left.
 
-    ``spread`` (B, L, k, k) is their covariance at unit noise, ``r`` (B, L, m) are the residuals in
-    nats, ``left`` (B,) their weighted sum of squares, ``log_volume`` (B,) half the sum of the Gram
-    determinants' logs.
+    ``response`` (B, L, k, m) is d a / d loss, ``r`` (B, L, m) are the residuals in nats, ``left``
+    (B,) their weighted sum of squares, ``log_volume`` (B,) half the sum of the Gram determinants'
+    logs.
     """
 
     shape: Floats
     a: Floats
-    spread: Floats
+    response: Floats
     r: Floats
     left: Floats
     log_volume: Floats
 
 
 def coefficients(profiles: Profiles, method: str, shape: Floats) -> Fitted:
-    """Fit every level's coefficients at each shape (B, 2) by weighted least squares.
-
-    A window is no precision: with G = X'WKX for weights W and nearness K, the coefficients'
-    covariance is  G^-1 X'WK^2X G^-1  times the noise variance.
-    """
+    """Fit every level's coefficients at each shape (B, 2) by weighted least squares."""
     x = basis(method, profiles.v, shape[:, None, None, :])
     x = np.broadcast_to(x, (len(shape), *x.shape[-3:]))
     weighted = np.swapaxes(x * (profiles.weights * profiles.near)[..., None], -1, -2)
     gram = weighted @ x
-    inverse = np.linalg.inv(gram)
-    spread = inverse @ ((weighted * profiles.near[:, None, :]) @ x) @ inverse
-    a = (inverse @ (weighted @ profiles.loss[..., None]))[..., 0]
+    response = np.asarray(np.linalg.inv(gram) @ weighted)
+    a = (response @ profiles.loss[..., None])[..., 0]
     r = profiles.loss - (x @ a[..., None])[..., 0]
     left = (profiles.weights * r * r).sum(axis=(-1, -2))
     volume = np.asarray(np.linalg.slogdet(gram)[1].sum(axis=-1) / 2, dtype=np.float64)
-    return Fitted(shape, a, np.asarray(spread), r, np.maximum(left, TINY), volume)
+    return Fitted(shape, a, response, r, np.maximum(left, TINY), volume)
 
 
 def fit(profiles: Profiles, method: str) -> Fitted:
@@ -234,9 +235,8 @@ def draw(
         found = fit(profiles, method)
     left, freedom = scatter or (found.left, max(profiles.n - found.a[0].size, 1))
     sigma = np.sqrt(left / rng.chisquare(freedom, size))
-    root = np.linalg.cholesky(found.spread)
-    normal = rng.standard_normal((size, *found.a.shape[1:]))
-    noise = (root @ normal[..., None])[..., 0]
+    normal = rng.standard_normal((size, *profiles.v.shape)) / np.sqrt(profiles.precision)
+    noise = (found.response @ normal[..., None])[..., 0]
     a = found.a + sigma[:, None, None] * noise
     return np.broadcast_to(found.shape, (size, 2)), a
 

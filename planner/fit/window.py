@@ -12,8 +12,9 @@ and the step (one for all levels) has the least
 
 Both are those of a pilot, as in plug-in bandwidths of local polynomials (Ruppert, Sheather & Wand
 1995): the bias is the cubic's on the pilot's own losses, the variance follows from the pilot's
-scatter. The pilot is the valley of two exponentials; what it says of the runs enters through v0, h
-and the scatter only. The bias counts double because the interval does not hold it.
+scatter (a window is no precision: far runs count less, but are no noisier). The pilot is the valley
+of two exponentials; what it says of the runs enters through v0, h and the scatter only. The bias
+counts double because the interval does not hold it.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ def _error(exact: Profiles, low: Floats, variance: float) -> float:
     v = profile.bottom("cubic", found.a, found.shape)[0]
     slope = np.stack([np.zeros_like(v), np.ones_like(v), 2.0 * v, 3.0 * v**2], axis=-1)
     bend = 2.0 * found.a[0, :, 2] + 6.0 * found.a[0, :, 3] * v
-    noise = variance * np.einsum("li,lij,lj->l", slope, found.spread[0], slope) / bend**2
+    moves = (slope[:, None, :] @ found.response[0])[:, 0] / bend[:, None]
+    noise = variance * (moves**2 / exact.precision).sum(axis=1)
     error = BIAS * (v - low) ** 2 + noise
     return float(np.fmin(error, LOST).sum())

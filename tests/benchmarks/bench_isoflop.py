@@ -44,7 +44,7 @@ DESIGNS = {
 }
 COLUMNS = ("law", *METHODS, "parabola less bias", "cubic less bias")
 SETS = 100
-RANDOM_SETS = 250
+RANDOM_SETS = 120
 NOISES = {"none": None, ".02-.1 %": (2e-4, 1e-3), ".1-.3 %": (1e-3, 3e-3), ".3-.6 %": (3e-3, 6e-3)}
 RULES = {
     "whole level": {"STEPS": (np.inf,)},
