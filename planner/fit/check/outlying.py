@@ -1,0 +1,62 @@
+"""Which rows lie off the law, judged by the rows that do not.
+
+A few gross rows on one side at the top of C pull the law along and hide each other, so judgement
+starts from the law with the least trimmed squares (Rousseeuw & Van Driessen 2006): from many small
+random subsets, the three quarters of the rows nearest to each fit are fitted again, and the
+tightest fit wins. Then suspects lie beyond three robust sd, and each is predicted from the others.
+
+Trimming makes the rest look quieter than it is, the more so the fewer rows there are, and noise may
+have heavy tails; nothing tells those from outliers in one table of 20 to 60 runs, so the limit on t
+allows for both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from planner.arrays import Flags, Floats
+from planner.fit.check.linear import Linear
+
+SUSPECT = 3.0
+"""Rows beyond this many robust sd are set aside while the others are judged."""
+LIMIT = {12: 35.0, 14: 16.0, 16: 13.0, 20: 8.5, 24: 7.5, 30: 7.0}
+"""Rows : t that the worst of n rows exceeds in 1 of 250 tables with normal noise or 1 of 50 with t5
+noise, whichever is more (simulated on subsets of tests' clean tables; five parameters)."""
+TRIALS, STEPS, MOST = 50, 3, 200
+"""With a fifth of the rows bad, 50 subsets of six all hold a bad one once in 4 million tables."""
+
+
+def outliers(linear: Linear) -> tuple[Flags, Floats]:
+    """Return which rows are outliers (n,), and every row's t against the law without suspects."""
+    n, p = linear.slopes.shape
+    r = linear.r - linear.slopes @ _trimmed(linear)
+    for _ in range(4):
+        scale = 1.4826 * float(np.median(np.sort(np.abs(r))[min(5, n - 1) :]))
+        calm = np.abs(r) <= SUSPECT * max(scale, 1e-12)
+        r = linear.r - linear.slopes @ _coefficients(linear.slopes[calm], linear.r[calm])
+    variance = float((r[calm] ** 2).sum()) / max(int(calm.sum()) - p, 1)
+    inverse = np.linalg.pinv(linear.slopes[calm].T @ linear.slopes[calm])
+    reach = np.einsum("ij,jk,ik->i", linear.slopes, inverse, linear.slopes)
+    t = r / np.sqrt(max(variance, 1e-24) * np.where(calm, np.maximum(1.0 - reach, 0.05), 1 + reach))
+    limit = np.interp(n, np.array(list(LIMIT)), np.array(list(LIMIT.values())))
+    return np.asarray(np.abs(t) > limit) & ~calm, t
+
+
+def _trimmed(linear: Linear) -> Floats:
+    """Return the coefficients (P,) whose nearest three quarters of at most 200 rows fit best."""
+    rng = np.random.default_rng(0)
+    some = rng.permutation(len(linear.r))[:MOST]
+    slopes, r = linear.slopes[some], linear.r[some]
+    n, p = slopes.shape
+    rows = np.argsort(rng.random((TRIALS, n)), axis=1)[:, : p + 1]
+    for _ in range(STEPS + 1):
+        found = _coefficients(slopes[rows], r[rows])
+        squares = (r - found @ slopes.T) ** 2
+        rows = np.argsort(squares, axis=1)[:, : n - n // 4]
+    left = np.take_along_axis(squares, rows, axis=1).sum(axis=1)
+    return np.asarray(found[np.argmin(left)])
+
+
+def _coefficients(slopes: Floats, r: Floats) -> Floats:
+    """Return least squares (..., P) of r (..., n) on slopes (..., n, P)."""
+    return np.asarray((np.linalg.pinv(slopes) @ r[..., None])[..., 0])
