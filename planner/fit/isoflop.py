@@ -3,10 +3,11 @@
 Runs within .35 of ln C are a level. Along a level the loss is a valley in ln N; its bottom is
 N*(C), and a power law  ln N* = k + a ln C  runs through the bottoms, each weighed by its precision.
 How the valley is described decides the bias (:mod:`planner.fit.profile`): the usual parabola is off
-even without noise, the cubic is right where the sizes are centred on N*, the valley of two
-exponentials is right wherever the law is a sum of powers. Intervals are statistical: t draws from
-the scatter about the valleys, which all levels share; where the bottoms scatter about the line by
-more than that, the line's draws are stretched to what they do (Birge's ratio).
+even without noise, the cubic looks only as far from the bottom as the noise makes it
+(:mod:`planner.fit.window`), the valley of two exponentials is right wherever the law is a sum of
+powers. Intervals are statistical: t draws from the scatter about the valleys, which all levels
+share; where the bottoms scatter about the line by more than that, the line's draws are stretched to
+what they do (Birge's ratio).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from planner.errors import EvidenceError, UsageError
 from planner.estimate import LEVEL, Estimate
 from planner.fit import profile
 from planner.fit.profile import COEFFICIENTS, Profiles
+from planner.fit.window import windowed
 from planner.observations import Observations
 
 METHODS = tuple(COEFFICIENTS)
@@ -77,8 +79,8 @@ class IsoflopFit:
     def without_noise(self, loss: Floats, flops: float) -> float:
         """Return the ln N*(C) that the same procedure finds on exact losses (n,) of all runs.
 
-        Levels and runs keep their weights, so that losses from a law give the bias this design
-        has under it. A level whose bottom leaves the sizes tried is left out.
+        Levels and runs keep their weights and windows, so that losses from a law give the bias this
+        design has under it. A level whose bottom leaves the sizes tried is left out.
         """
         moved = self.profiles.with_loss(loss)
         found = profile.fit(moved, self.method)
@@ -107,10 +109,11 @@ def isoflop(observations: Observations, method: str = "cubic", *, seed: int = 0)
         raise UsageError(f"there is no profile named {method!r}; known: {', '.join(METHODS)}")
     level = _enough(observations, method)
     whole = Profiles.of(observations.params, observations.flops, observations.loss, level)
-    profiles, sigma = profile.calmed(whole, method)
+    profiles, sigma = profile.calmed(whole, "valley" if method == "cubic" else method)
+    profiles, scatter = windowed(profiles) if method == "cubic" else (profiles, None)
     found = profile.fit(profiles, method)
     low = profile.log_bottoms(profiles, method, found.a, found.shape)[0]
-    shape, a = profile.draw(profiles, method, DRAWS, np.random.default_rng(seed))
+    shape, a = profile.draw(profiles, method, DRAWS, np.random.default_rng(seed), scatter)
     drawn = profile.drawn_bottoms(profiles, method, a, shape)
     used = np.isfinite(low)
     if used.sum() < LEAST_LEVELS:

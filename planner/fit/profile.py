@@ -12,6 +12,7 @@ At fixed C the loss is a function of v = ln N, here less the mean of its level. 
 The valley is what E + A N^-alpha + B D^-beta is at fixed C, whatever its coefficients do from level
 to level; for small exponents it is the parabola, s -> v, t -> v^2. Coefficients are linear, so they
 integrate out and only (alpha, beta) is searched, with the prior LogNormal(ln .4, .5) of science F4.
+The cubic looks at the runs near the bottom alone (:mod:`planner.fit.window`).
 """
 
 from __future__ import annotations
@@ -37,13 +38,15 @@ class Profiles:
     """Levels side by side, padded with rows of weight zero; arrays (L, m) unless said.
 
     ``v`` is ln N less the level's ``middle`` (L,), ``loss`` the loss moved to the level's C,
-    ``weights`` are 1 / loss^2 of the real losses times the outliers' discount. ``shift`` is ln C of
-    a run less the level's ``log_flops`` (L,), ``rows`` the run's place in the table.
+    ``weights`` are 1 / loss^2 of the real losses times the outliers' discount: what noise leaves of
+    a run. ``near`` is what a window leaves of it (1 without; :mod:`planner.fit.window`). ``shift``
+    is ln C of a run less the level's ``log_flops`` (L,), ``rows`` the run's place in the table.
     """
 
     v: Floats
     loss: Floats
     weights: Floats
+    near: Floats
     shift: Floats
     rows: np.ndarray
     middle: Floats
@@ -52,7 +55,8 @@ class Profiles:
     @classmethod
     def of(cls, params: Floats, flops: Floats, loss: Floats, level: np.ndarray) -> Profiles:
         """Arrange runs (n,) by ``level`` (n,), 0 to L - 1; runs at -1 are left out."""
-        members = [np.flatnonzero(level == k) for k in range(int(level.max()) + 1)]
+        order = np.lexsort((loss, params))  # so that draws do not depend on the rows' order
+        members = [order[level[order] == k] for k in range(int(level.max()) + 1)]
         width = max(len(m) for m in members)
         rows = np.stack([np.resize(m, width) for m in members])
         real = np.arange(width) < np.array([len(m) for m in members])[:, None]
@@ -62,13 +66,19 @@ class Profiles:
         v = np.log(params)[rows] - shift / 2
         middle = v.mean(axis=1, where=real)
         weights = real / loss[rows] ** 2
-        whole = cls(v - middle[:, None], v, weights, shift, rows, middle, log_flops)
+        near = np.ones_like(v)
+        whole = cls(v - middle[:, None], v, weights, near, shift, rows, middle, log_flops)
         return whole.with_loss(loss)
 
     @property
     def real(self) -> np.ndarray:
         """Say which entries are runs, not padding."""
         return np.asarray(self.weights > 0)
+
+    @property
+    def precision(self) -> Floats:
+        """Return the weights (L, m), 1 for padding, by whose root the noise of a loss is less."""
+        return np.where(self.real, self.weights, 1.0)
 
     @property
     def n(self) -> int:
@@ -113,15 +123,16 @@ def bottom(method: str, a: Floats, shape: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Coefficients (B, L, k) for shapes (B, 2), their inverse Gram matrices, and what is left.
+    """Coefficients (B, L, k) for shapes (B, 2), how they follow the losses, and what is left.
 
-    ``r`` (B, L, m) are the residuals in nats, ``left`` (B,) their weighted sum of squares,
-    ``log_volume`` (B,) half the sum of the Gram determinants' logs.
+    ``response`` (B, L, k, m) is d a / d loss, ``r`` (B, L, m) are the residuals in nats, ``left``
+    (B,) their weighted sum of squares, ``log_volume`` (B,) half the sum of the Gram determinants'
+    logs.
     """
 
     shape: Floats
     a: Floats
-    inverse: Floats
+    response: Floats
     r: Floats
     left: Floats
     log_volume: Floats
@@ -131,14 +142,14 @@ def coefficients(profiles: Profiles, method: str, shape: Floats) -> Fitted:
     """Fit every level's coefficients at each shape (B, 2) by weighted least squares."""
     x = basis(method, profiles.v, shape[:, None, None, :])
     x = np.broadcast_to(x, (len(shape), *x.shape[-3:]))
-    weighted = np.swapaxes(x * profiles.weights[..., None], -1, -2)
+    weighted = np.swapaxes(x * (profiles.weights * profiles.near)[..., None], -1, -2)
     gram = weighted @ x
-    inverse = np.linalg.inv(gram)
-    a = (inverse @ (weighted @ profiles.loss[..., None]))[..., 0]
+    response = np.asarray(np.linalg.inv(gram) @ weighted)
+    a = (response @ profiles.loss[..., None])[..., 0]
     r = profiles.loss - (x @ a[..., None])[..., 0]
     left = (profiles.weights * r * r).sum(axis=(-1, -2))
     volume = np.asarray(np.linalg.slogdet(gram)[1].sum(axis=-1) / 2, dtype=np.float64)
-    return Fitted(shape, a, np.asarray(inverse), r, np.maximum(left, TINY), volume)
+    return Fitted(shape, a, response, r, np.maximum(left, TINY), volume)
 
 
 def fit(profiles: Profiles, method: str) -> Fitted:
@@ -202,9 +213,17 @@ def calmed(profiles: Profiles, method: str) -> tuple[Profiles, float]:
 
 
 def draw(
-    profiles: Profiles, method: str, size: int, rng: np.random.Generator
+    profiles: Profiles,
+    method: str,
+    size: int,
+    rng: np.random.Generator,
+    scatter: tuple[float, int] | None = None,
 ) -> tuple[Floats, Floats]:
-    """Draw shapes (S, 2) and coefficients (S, L, k); the noise has one sd for all levels."""
+    """Draw shapes (S, 2) and coefficients (S, L, k); the noise has one sd for all levels.
+
+    ``scatter`` is a sum of squares and its degrees of freedom that tell this sd instead of the
+    fit's own; a window leaves too few runs to tell.
+    """
     if method == "valley":
         cells, width = _cells(profiles)
         density = _log_density(profiles, cells)
@@ -214,11 +233,10 @@ def draw(
         found = coefficients(profiles, method, shape)
     else:
         found = fit(profiles, method)
-    freedom = max(profiles.n - found.a[0].size, 1)
-    sigma = np.sqrt(found.left / rng.chisquare(freedom, size))
-    root = np.linalg.cholesky(found.inverse)
-    normal = rng.standard_normal((size, *found.a.shape[1:]))
-    noise = (root @ normal[..., None])[..., 0]
+    left, freedom = scatter or (found.left, max(profiles.n - found.a[0].size, 1))
+    sigma = np.sqrt(left / rng.chisquare(freedom, size))
+    normal = rng.standard_normal((size, *profiles.v.shape)) / np.sqrt(profiles.precision)
+    noise = (found.response @ normal[..., None])[..., 0]
     a = found.a + sigma[:, None, None] * noise
     return np.broadcast_to(found.shape, (size, 2)), a
 
@@ -226,7 +244,7 @@ def draw(
 def log_bottoms(profiles: Profiles, method: str, a: Floats, shape: Floats) -> Floats:
     """Return ln N (B, L) at the bottoms; nan where none lies between the level's sizes."""
     v = bottom(method, a, shape[:, None, :])
-    low, high = _ends(profiles)
+    low, high = ends(profiles)
     with np.errstate(invalid="ignore"):
         return np.where((v > low) & (v < high), v + profiles.middle, np.nan)
 
@@ -236,7 +254,7 @@ def drawn_bottoms(profiles: Profiles, method: str, a: Floats, shape: Floats) -> 
 
     A draw without a bottom ends at the side on which its loss is lower.
     """
-    low, high = _ends(profiles)
+    low, high = ends(profiles)
     reach = (high - low) / 2
     v = bottom(method, a, shape[:, None, :])
     left, right = ((basis(method, end, shape[:, None, :]) * a).sum(axis=-1) for end in (low, high))
@@ -244,7 +262,7 @@ def drawn_bottoms(profiles: Profiles, method: str, a: Floats, shape: Floats) -> 
     return np.asarray(np.clip(v, low - reach, high + reach) + profiles.middle)
 
 
-def _ends(profiles: Profiles) -> tuple[Floats, Floats]:
+def ends(profiles: Profiles) -> tuple[Floats, Floats]:
     """Return v at the smallest and the largest size of each level, each (L,)."""
     low = np.where(profiles.real, profiles.v, np.inf).min(axis=1)
     return low, np.where(profiles.real, profiles.v, -np.inf).max(axis=1)

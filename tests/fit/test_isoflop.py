@@ -27,10 +27,28 @@ def test_the_valley_is_exact_without_noise_wherever_the_sizes_lie(truth, off):
 
 
 @pytest.mark.parametrize("truth", WORLDS)
-def test_the_cubic_is_right_where_the_sizes_are_centred(truth):
+@pytest.mark.parametrize("off", [(1.0, 1.0), (3.0, 3.0), (1.0, 10**0.5), (10**-0.25, 10**0.25)])
+def test_the_cubic_is_right_without_noise_wherever_the_sizes_lie(truth, off):
     for width in (8.0, 16.0):
-        runs = isoflop_runs(truth, width=width)
-        assert abs(error_at_1000x(runs, "cubic", truth)) < 0.01
+        runs = isoflop_runs(truth, width=width, off=off)
+        assert abs(error_at_1000x(runs, "cubic", truth)) < 0.006
+
+
+def test_the_cubic_looks_farther_when_the_runs_are_noisy():
+    shares = []
+    for noise in (0.0, 0.001, 0.01):
+        near = isoflop(isoflop_runs(HOFFMANN, noise=noise, off=(1.0, 2.0)), "cubic").profiles.near
+        shares.append(near.mean())
+    assert shares[0] < shares[1] < shares[2]
+
+
+def test_sizes_at_odd_distances_and_repeated_runs_make_a_cubic():
+    truth, rng = BESIROGLU, np.random.default_rng(2)
+    for noise in (0.0, 0.003):
+        wide = isoflop_runs(truth, sizes=15, width=12.0, noise=noise)
+        odd = np.isin(np.arange(len(wide)) % 15, rng.choice(15, 8, replace=False))
+        rows = np.r_[np.flatnonzero(odd), np.flatnonzero(odd)[::3]]
+        assert abs(error_at_1000x(wide.take(rows), "cubic", truth)) < 0.01 + 100 * noise
 
 
 def test_the_parabola_is_wrong_by_what_is_published_even_without_noise():

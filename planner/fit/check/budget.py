@@ -4,7 +4,7 @@ Every test with a chance of being wrong takes its share of 4 %; a test of k plac
 row) divides its share by k once more. Findings that are facts (a status that says "crashed", a
 width with two sizes, a negative FLOP count) need no share, nor does one that follows another
 (``huber-sensitive`` needs outliers). The limits of ``uneven-noise`` and ``two-populations`` are
-simulated for their shares.
+simulated for their shares, that of ``outliers`` is where trimming asks for more.
 """
 
 from __future__ import annotations

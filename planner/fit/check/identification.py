@@ -18,7 +18,7 @@ import numpy as np
 from planner.arrays import Floats
 from planner.finding import Finding, Severity
 from planner.fit.check.linear import SINGULAR, Linear
-from planner.fit.check.residuals import outliers
+from planner.fit.check.outlying import outliers
 from planner.fit.laws import Law
 from planner.observations import Observations
 

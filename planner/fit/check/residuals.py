@@ -10,21 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from scipy.stats import t as student_t
 
 from planner.arrays import Flags, Floats
 from planner.finding import Finding, Severity
 from planner.fit.check.budget import SHARES
 from planner.fit.check.groups import MOST_LEVELS, binned, indicators
 from planner.fit.check.linear import Linear
+from planner.fit.check.outlying import outliers
 from planner.fit.check.populations import split
 from planner.fit.check.rows import clustered
 from planner.observations import Observations
 
-SUSPECT = 3.0
-"""Rows beyond this many robust sd are set aside while the others are judged."""
-HEAVY_TAIL = 5.0
-"""No row nearer than this many sd is an outlier: noise with t5 tails reaches 4 sd now and then."""
 LEAST_LEFT = 8
 """Rows below which the residuals of five parameters say nothing; the law can run through them."""
 UNEVEN = (3.05, 31.0)
@@ -36,30 +32,6 @@ LARGE_SCATTER = 0.04
 """Seeds differ by .002 to .01 of ln loss, whole published tables by up to .02."""
 RUN_PATTERN = 3.0
 """How much readier shared noise is believed where seed, lr and warmup already look like one run."""
-
-
-def outliers(linear: Linear) -> tuple[Flags, Floats]:
-    """Return which rows are outliers (n,), and every row's t against the law without suspects.
-
-    Suspects lie beyond three robust sd; each row is then predicted from the rows that are not.
-    """
-    r = linear.left()
-    for _ in range(4):
-        scale = 1.4826 * float(np.median(np.sort(np.abs(r))[min(5, len(r) - 1) :]))
-        calm = np.abs(r) <= SUSPECT * max(scale, 1e-12)
-        r = linear.r - linear.slopes @ _coefficients(linear, calm)
-    p = linear.slopes.shape[1]
-    freedom = max(int(calm.sum()) - p, 1)
-    variance = float((r[calm] ** 2).sum()) / freedom
-    inverse = np.linalg.pinv(linear.slopes[calm].T @ linear.slopes[calm])
-    reach = np.einsum("ij,jk,ik->i", linear.slopes, inverse, linear.slopes)
-    t = r / np.sqrt(max(variance, 1e-24) * np.where(calm, np.maximum(1.0 - reach, 0.05), 1 + reach))
-    limit = max(float(student_t.isf(SHARES["outliers"] / (2 * len(r)), freedom)), HEAVY_TAIL)
-    return np.asarray(np.abs(t) > limit) & ~calm, t
-
-
-def _coefficients(linear: Linear, rows: Flags) -> Floats:
-    return np.asarray(np.linalg.lstsq(linear.slopes[rows], linear.r[rows], rcond=None)[0])
 
 
 def check_scatter(o: Observations, sigma: float) -> Iterator[Finding]:
@@ -85,7 +57,8 @@ def check_residuals(o: Observations, linear: Linear) -> Iterator[Finding]:
     yield from _tuning(o, linear)
     yield from _uneven(o, linear)
     yield from _two_populations(o, linear)
-    o, linear = o.take(~far), linear.take(~far)
+    kept = ~far | _whole_rungs(o, far)
+    o, linear = o.take(kept), linear.take(kept)
     if len(o) < LEAST_LEFT:
         return
     yield from _high_rungs(o, linear)
@@ -124,6 +97,12 @@ def rungs(o: Observations) -> Mapping[str, Floats]:
                 if column.sum() >= 2:
                     found[text.format(label)] = column
     return found
+
+
+def _whole_rungs(o: Observations, far: Flags) -> Flags:
+    """Say which rows belong to a rung all of whose rows are outliers: its own tests name it."""
+    whole = [column > 0 for column in rungs(o).values() if far[column > 0].all()]
+    return np.asarray(np.any([np.zeros(len(o), dtype=np.bool_), *whole], axis=0))
 
 
 def _high_rungs(o: Observations, linear: Linear) -> Iterator[Finding]:

@@ -34,6 +34,17 @@ def test_outliers_that_decide_the_answer():
     assert {"huber-sensitive", "outliers"} <= found
 
 
+def test_three_runs_of_one_side_at_the_top_do_not_hide_each_other():
+    for seed in (3000, 3004, 3010, 3041, 3046):
+        spoilt = gross_outliers(replace(clean_world(seed), rng=np.random.default_rng(seed)), 1.0)
+        assert "outliers" in codes(solved(spoilt))
+
+
+def test_noise_with_heavy_tails_is_no_outlier():
+    raised_by = [codes(solved(clean_world(seed, 5.0).data)) for seed in range(40)]
+    assert sum("outliers" in found for found in raised_by) <= 1
+
+
 def test_a_rung_that_was_not_tuned_like_the_others():
     middle = DATA.params == np.unique(DATA.params)[2]
     finding = one(solved(raised(replace(DATA, lr=BLANK), 0.03 * middle)), "rung-high")
