@@ -105,7 +105,10 @@ class Pool:
 class Policy(Protocol):
     """Says which runs to buy next: a pure function of what was bought and of the round's rng."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the policy is called."""
+        ...
 
     def propose(
         self, offer: Offer, seen: Seen, target: Target, left: float, rng: np.random.Generator
