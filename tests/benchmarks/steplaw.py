@@ -51,6 +51,11 @@ def load() -> Seen:
     both["log_lr"] = np.log(both["lr"]).round(2)
     both["params"] = both["params"].round(-3)
     runs = both.drop_duplicates(OVERLAP)
+    return as_runs(runs)
+
+
+def as_runs(runs: pd.DataFrame) -> Seen:
+    """Return a table in our names as arrays, FLOPs 6ND."""
     flops = 6.0 * runs["params"] * runs["tokens"]
     columns = runs["params"], runs["tokens"], runs["bs"] * SEQUENCE, runs["lr"], flops, runs["loss"]
     return Seen(*(column.to_numpy() for column in columns))
