@@ -34,6 +34,9 @@ SOURCES = {
     "budget": "planner.sweep.layout",
     "rounds": "planner.sweep.policy",
     "grid": "planner.sweep.stages.lr_batch",
+    "surface": "planner.fit.surface",
+    "recommend": "planner.decide.recommend",
+    "design": "planner.sweep.design",
     "ladder": "planner.sweep.stages.ladder",
     "size": "planner.shape",
 }

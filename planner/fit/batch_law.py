@@ -41,6 +41,11 @@ class BatchLaw:
         log_tokens = float(np.log(tokens / self.tokens))
         return np.asarray(self.level[pick] + self.slope[pick] * log_tokens, dtype=np.float64)
 
+    def own_share(self, prior: Priors) -> float:
+        """Return 1 - posterior/prior variance, averaged over c and r."""
+        left = self.level.var() / prior.batch.sd**2, self.slope.var() / prior.batch_slope.sd**2
+        return float(np.clip(1 - np.array(left), 0.0, 1.0).mean())
+
     def to_json(self) -> dict[str, Any]:
         """Return the posterior as plain data."""
         return {

@@ -5,12 +5,15 @@
 
 N0 and D0 are those of the anchor. Levels come from published fits at the anchor's *non-embedding*
 parameters; slopes multiply a ratio of sizes and so hold in any convention.
+
+Two families of beliefs are shipped. STEP_LAW is preferred; OTHERS owes nothing to the Step Law
+runs, so that a forecast of those runs is a test. Any field can be replaced by one's own belief.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -30,6 +33,20 @@ NOISE_BATCH = (2.14e5, 0.747)
 
 OPTIMAL_BATCH = (0.683, 0.560)
 """B* = 0.683 D^0.560 tokens: refit of the Step Law runs (published: 0.58 D^0.571), same range."""
+
+PORIAN_LR, PORIAN_BATCH = (3.7, -0.36), (0.7576, 0.703)
+"""lr = 3.7 N^-.36 at B = .7576 N^.703 tokens, D = 20 N (Porian 2024; N 5e6-9e8 with the head,
+AdamW, constant lr)."""
+
+DEEPSEEK_LR, DEEPSEEK_BATCH = (0.3118, -0.1250), (0.2920, 0.3271)
+"""lr = .3118 C^-.125 at B = .292 C^.3271 tokens (DeepSeek LLM 2024; C 1e17-2e19, multi-step
+schedule)."""
+
+POWER_LINES_BATCH = (0.0306 * 2048, 0.383)
+"""B* = .0306 D^.383 sequences of 2048 (Bergsma 2025; D up to 1e11, independent of N)."""
+
+HALF_SATURATED = float(np.log(2))
+"""ln lr_inf less ln lr at the batch B_s: what a rate tuned at B* lies below lr_inf if B* = B_s."""
 
 SMALL_PARAMS = 5e7
 """Below this size every published law is an extrapolation; measured optima at 3e4-1e5 parameters
@@ -100,35 +117,161 @@ class Priors:
 
     @classmethod
     def published(
-        cls, params_non_embedding: float = REFERENCE_PARAMS, tokens: float = REFERENCE_TOKENS
-    ) -> Self:
+        cls,
+        params_non_embedding: float = REFERENCE_PARAMS,
+        tokens: float = REFERENCE_TOKENS,
+        *,
+        without: Collection[str] = (),
+    ) -> Priors:
         """Return the published beliefs at an anchor; wide below SMALL_PARAMS.
 
-        There p follows Porian 2024 (-.36, fitted on 5e6-9e8) with sd .4, and the curvature is that
-        of byte-level proxies of 1e4-1e5 parameters (.02-.05 nats).
+        ``without`` names families (of FAMILIES, or "all") that must not be used: a forecast of
+        their own runs would otherwise know the answer.
         """
-        small = params_non_embedding < SMALL_PARAMS
-        level, by_size, by_tokens = SATURATING_LR
-        log_size = np.log(params_non_embedding / REFERENCE_PARAMS)
-        log_tokens = np.log(tokens / REFERENCE_TOKENS)
-        noise_batch = np.log(NOISE_BATCH[0]) + NOISE_BATCH[1] * log_tokens
-        batch = np.log(OPTIMAL_BATCH[0]) + OPTIMAL_BATCH[1] * np.log(tokens)
-        spread = 1.5 if small else 0.5
-        return cls(
-            params=params_non_embedding,
+        if unknown := set(without) - {*FAMILIES, "all"}:
+            raise ValueError(
+                f"no family of priors is called {', '.join(sorted(unknown))}; "
+                f"without can hold {', '.join(FAMILIES)} and all"
+            )
+        left = [name for name in FAMILIES if name not in without and "all" not in without]
+        believed = FAMILIES[left[0]] if left else VAGUE
+        return believed.at(params_non_embedding, tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Beliefs of one origin at the reference, and the slopes that carry their levels elsewhere."""
+
+    beliefs: Priors
+    size_slope: float
+    """d ln lr_inf / d ln N along which the level moves to another anchor."""
+    token_slope: float
+    """d ln lr_inf / d ln D."""
+    noise_batch_slope: float
+    """d ln B_s / d ln D."""
+    batch_slope: float
+    """d ln B* / d ln D."""
+
+    def at(self, params: float, tokens: float) -> Priors:
+        """Return the beliefs at an anchor, widened below SMALL_PARAMS."""
+        base = self.beliefs
+        size, horizon = np.log(params / base.params), np.log(tokens / base.tokens)
+        moved = replace(
+            base,
+            params=params,
             tokens=tokens,
-            level=Normal(float(level + by_size * log_size + by_tokens * log_tokens), spread),
-            size_slope=Normal(-0.35, 0.4) if small else Normal(-0.6, 0.2),
-            token_slope=Normal(0.25, 0.3 if small else 0.2),
-            noise_batch=Normal(float(noise_batch), spread),
-            noise_batch_slope=Normal(0.7, 0.3 if small else 0.2),
-            batch=Normal(float(batch), spread),
-            batch_slope=Normal(0.5, 0.15 if small else 0.1),
-            log_k_low=_log(0.03, 0.6) if small else _log(0.018, 0.5),
-            log_k_high=_log(0.04, 0.7) if small else _log(0.025, 0.7),
-            log_k_batch=_log(0.03, 0.8) if small else _log(0.014, 0.5),
+            level=_moved(base.level, self.size_slope * size + self.token_slope * horizon),
+            noise_batch=_moved(base.noise_batch, self.noise_batch_slope * horizon),
+            batch=_moved(base.batch, self.batch_slope * horizon),
         )
+        return moved if params >= SMALL_PARAMS else _widened(moved)
+
+
+def _moved(belief: Normal, by: float) -> Normal:
+    return Normal(float(belief.mean + by), belief.sd)
 
 
 def _log(median: float, sd: float) -> Normal:
     return Normal(float(np.log(median)), sd)
+
+
+def _widened(prior: Priors) -> Priors:
+    """Return beliefs for small models: p of Porian 2024 (fitted on 5e6-9e8), levels at sd 1.5.
+
+    The curvature is that of byte-level proxies of 1e4-1e5 parameters (.02-.05 nats).
+    """
+
+    def at_least(belief: Normal, sd: float) -> Normal:
+        return Normal(belief.mean, max(belief.sd, sd))
+
+    return replace(
+        prior,
+        level=at_least(prior.level, 1.5),
+        size_slope=at_least(Normal(-0.35, 0.4), prior.size_slope.sd),
+        token_slope=at_least(prior.token_slope, 0.3),
+        noise_batch=at_least(prior.noise_batch, 1.5),
+        noise_batch_slope=at_least(prior.noise_batch_slope, 0.3),
+        batch=at_least(prior.batch, 1.5),
+        batch_slope=at_least(prior.batch_slope, 0.15),
+        log_k_low=at_least(BYTE_K_LOW, prior.log_k_low.sd),
+        log_k_high=at_least(BYTE_K_HIGH, prior.log_k_high.sd),
+        log_k_batch=at_least(BYTE_K_BATCH, prior.log_k_batch.sd),
+    )
+
+
+BYTE_K_LOW, BYTE_K_HIGH, BYTE_K_BATCH = _log(0.03, 0.6), _log(0.04, 0.7), _log(0.03, 0.8)
+"""Curvatures of byte-level proxies (N 1e4-1e5, D 5e5-4e6, AdamW): own measurements."""
+
+STEP_LAW = Family(
+    Priors(
+        params=REFERENCE_PARAMS,
+        tokens=REFERENCE_TOKENS,
+        level=Normal(SATURATING_LR[0], 0.5),
+        size_slope=Normal(-0.6, 0.2),
+        token_slope=Normal(0.25, 0.2),
+        noise_batch=_log(NOISE_BATCH[0], 0.5),
+        noise_batch_slope=Normal(0.7, 0.2),
+        batch=_log(OPTIMAL_BATCH[0] * REFERENCE_TOKENS ** OPTIMAL_BATCH[1], 0.5),
+        batch_slope=Normal(0.5, 0.1),
+        log_k_low=_log(0.018, 0.5),
+        log_k_high=_log(0.025, 0.7),
+        log_k_batch=_log(0.014, 0.5),
+    ),
+    *(*SATURATING_LR[1:], NOISE_BATCH[1], OPTIMAL_BATCH[1]),
+)
+"""Fitted on the Step Law runs; curvatures are the medians and spreads of their basins."""
+
+
+def _others() -> Priors:
+    """Return what all sources but Step Law say at the reference; the sds span their disagreement.
+
+    Level: Porian and DeepSeek, tuned at about B*, half saturated. p: Porian -.36, Bjorck -.23,
+    DeepSeek -.125, width^-1 of theory -.5. q: Bjorck's -.32 at a fixed batch below B_s is q - g/2
+    to q - g. B_s: the best batch, a factor e either side. r: Power Lines .383, Filatov .45, Zhang
+    .47. Curvatures: byte-level proxies, twice as wide. Scatter: one step of a x2 grid.
+    """
+    size, tokens = np.log(REFERENCE_PARAMS), np.log(REFERENCE_TOKENS)
+    flops = np.log(6.0) + size + tokens
+    laws = [(PORIAN_LR, size), (DEEPSEEK_LR, flops)]
+    level = float(np.mean([np.log(c) + e * x for (c, e), x in laws])) + HALF_SATURATED
+    laws = [(PORIAN_BATCH, size), (DEEPSEEK_BATCH, flops), (POWER_LINES_BATCH, tokens)]
+    batch = float(np.mean([np.log(c) + e * x for (c, e), x in laws]))
+    return Priors(
+        params=REFERENCE_PARAMS,
+        tokens=REFERENCE_TOKENS,
+        level=Normal(level, 1.0),
+        size_slope=Normal(-0.3, 0.3),
+        token_slope=Normal(0.0, 0.3),
+        noise_batch=Normal(batch, 1.0),
+        noise_batch_slope=Normal(0.45, 0.3),
+        batch=Normal(batch, 0.7),
+        batch_slope=Normal(0.43, 0.15),
+        log_k_low=Normal(BYTE_K_LOW.mean, 1.2),
+        log_k_high=Normal(BYTE_K_HIGH.mean, 1.4),
+        log_k_batch=Normal(BYTE_K_BATCH.mean, 1.6),
+        lr_scatter=0.2,
+        source="Porian, DeepSeek, Power Lines, Bjorck, Filatov, Zhang; no Step Law run",
+    )
+
+
+OTHERS = Family(_others(), -0.3, 0.0, 0.45, 0.43)
+"""Every source but the Step Law runs (N 5e6-9e8, C 1e17-2e19, D up to 8e11)."""
+
+VAGUE = Family(
+    replace(
+        OTHERS.beliefs,
+        level=Normal(OTHERS.beliefs.level.mean, 3.0),
+        size_slope=Normal(0.0, 1.0),
+        token_slope=Normal(0.0, 1.0),
+        noise_batch=Normal(OTHERS.beliefs.noise_batch.mean, 3.0),
+        noise_batch_slope=Normal(0.5, 1.0),
+        batch=Normal(OTHERS.beliefs.batch.mean, 3.0),
+        batch_slope=Normal(0.5, 0.5),
+        source="none: orders of magnitude only",
+    ),
+    *(0.0, 0.0, 0.5, 0.5),
+)
+"""What is left without any published fit."""
+
+FAMILIES = {"steplaw": STEP_LAW, "others": OTHERS}
+"""What ``Priors.published`` can be asked to do without, preferred first."""

@@ -4,8 +4,11 @@
     ln B*(D)        = c + r ln(D/D0)
 
 (N0, D0) is the anchor: the size and horizon with most cells. The learning-rate law is fitted to
-the cells' ln lr* by Gauss-Newton with a Laplace covariance, the batch law on a grid of (c, r): a
-batch optimum at the edge of its grid is a bound and no normal. Predictions add what no fit removes:
+the cells' ln lr* by Gauss-Newton with a Laplace covariance (``lr_law``; a power of B takes the
+place of saturation where own cells, left out, speak for it: ``lr_choice``), the batch law on a
+grid of (c, r): a batch optimum at the edge of its grid is a bound and no normal. A learning rate is
+never moved over D without a batch: the sign of its change with D hangs on B. Predictions add what
+no fit removes:
 
     sd^2 = x' Sigma x + scatter^2 + (drift * decades of compute outside the cells)^2
 
@@ -36,9 +39,11 @@ from planner.fit.cells import (
     seed_noise,
     usable,
 )
+from planner.fit.lr_choice import LrComparison, compare_forms
+from planner.fit.lr_forms import FORMS
 from planner.fit.lr_law import LrLaw, fit_lr_law
 from planner.fit.priors import PUBLISHED_FLOPS, Normal, Priors
-from planner.fit.transfer_findings import transfer_findings
+from planner.fit.transfer_findings import form_findings, transfer_findings
 from planner.fit.warmup import WarmupFit, fit_warmup
 from planner.run import Run
 from planner.shape import Size
@@ -53,6 +58,7 @@ class HyperFit:
 
     prior: Priors
     lr_law: LrLaw
+    lr_forms: LrComparison
     batch_law: BatchLaw
     k_low: Estimate
     """Curvature of the loss in ln lr below the optimum (nats), k_high above it."""
@@ -74,8 +80,13 @@ class HyperFit:
 
     @property
     def own_share(self) -> float:
-        """Share of the posterior precision of level and slopes that own data gave (0..1)."""
+        """Share of what is known of the learning rate's level and slopes that own data gave."""
         return self.lr_law.own_share(self.prior)
+
+    @property
+    def own_share_batch(self) -> float:
+        """The same share for the batch's level and slope."""
+        return self.batch_law.own_share(self.prior)
 
     def lr(
         self, size: Size, tokens: float, batch_tokens: float, *, level: float = LEVEL
@@ -145,7 +156,7 @@ class HyperFit:
 
     def _lr_spread(self, size: Size, tokens: float) -> float:
         drift = self.prior.lr_drift * self._decades(size, tokens)
-        return float(np.hypot(self.prior.lr_scatter, drift))
+        return float(np.hypot(self.lr_law.scatter, drift))
 
     def to_json(self) -> dict[str, Any]:
         """Return everything needed to predict again, as plain data."""
@@ -154,6 +165,7 @@ class HyperFit:
             "schema_version": SCHEMA_VERSION,
             "prior": self.prior.to_json(),
             "lr_law": self.lr_law.to_json(),
+            "lr_forms": self.lr_forms.to_json(),
             "batch_law": self.batch_law.to_json(),
             "k_low": self.k_low.to_json(),
             "k_high": self.k_high.to_json(),
@@ -163,6 +175,7 @@ class HyperFit:
             "flops": list(self.flops),
             "n_convention": self.n_convention,
             "own_share": self.own_share,
+            "own_share_batch": self.own_share_batch,
             "cells": [cell.to_json() for cell in self.cells],
             "batch_sweeps": [sweep.to_json() for sweep in self.batch_sweeps],
             "warmup": self.warmup.to_json(),
@@ -175,6 +188,7 @@ class HyperFit:
         return cls(
             prior=Priors.from_json(data["prior"]),
             lr_law=LrLaw.from_json(data["lr_law"]),
+            lr_forms=LrComparison(**data["lr_forms"]),
             batch_law=BatchLaw.from_json(data["batch_law"]),
             k_low=Estimate(**data["k_low"]),
             k_high=Estimate(**data["k_high"]),
@@ -205,13 +219,15 @@ def fit_hyper(runs: Sequence[Run], *, prior: Priors | None = None) -> HyperFit:
     cells = find_cells(runs, beliefs, noise)
     located = batch_sweeps(cells, beliefs, noise)
     sweeps = tuple(sweep for sweep, _ in located)
-    lr_law = fit_lr_law(cells, beliefs)
+    forms = compare_forms(cells, beliefs)
+    lr_law = fit_lr_law(cells, beliefs, FORMS[forms.chosen])
     batch_law = fit_batch_law(located, beliefs)
     at_anchor = 6 * beliefs.params * beliefs.tokens
     flops = [cell.flops for cell in cells] or [*PUBLISHED_FLOPS, at_anchor]
     return HyperFit(
         prior=beliefs,
         lr_law=lr_law,
+        lr_forms=forms,
         batch_law=batch_law,
         k_low=_pooled(beliefs.log_k_low, [cell.basin.log_k_low for cell in cells]),
         k_high=_pooled(beliefs.log_k_high, [cell.basin.log_k_high for cell in cells]),
@@ -223,7 +239,10 @@ def fit_hyper(runs: Sequence[Run], *, prior: Priors | None = None) -> HyperFit:
         cells=cells,
         batch_sweeps=sweeps,
         warmup=fit_warmup(runs, sigma=noise.sd),
-        findings=transfer_findings(cells, sweeps, lr_law, batch_law, beliefs),
+        findings=(
+            *transfer_findings(cells, sweeps, lr_law, batch_law, beliefs),
+            *form_findings(forms),
+        ),
     )
 
 

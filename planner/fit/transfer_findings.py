@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from planner.finding import Finding, Severity
 from planner.fit.batch_law import BatchLaw, batch_conflict
 from planner.fit.cells import BatchSweep, Cell
+from planner.fit.lr_choice import LrComparison
+from planner.fit.lr_forms import POWER
 from planner.fit.lr_law import LrLaw
 from planner.fit.priors import Priors
 
@@ -21,6 +24,7 @@ MEANING = {
     "token_slope": "how the learning rate changes with the horizon",
     "noise_batch": "the batch at which the learning rate saturates",
     "noise_batch_slope": "how that batch changes with the horizon",
+    "batch_exponent": "how the learning rate changes with the batch",
     "batch": "the best batch at the anchor",
 }
 
@@ -44,6 +48,22 @@ def transfer_findings(
     )
 
 
+def form_findings(forms: LrComparison) -> tuple[Finding, ...]:
+    """Say which form of lr*(N, D, B) own cells speak for; nothing where there were too few."""
+    if not forms.errors:
+        return ()
+    said = " and ".join(f"the {name} form by {error:.2f}" for name, error in forms.errors.items())
+    what = (
+        f"With one {forms.left_out} left out at a time, {said} in ln lr* ({forms.cells} cells); "
+        f"used: {forms.chosen}."
+    )
+    if forms.chosen != POWER.name:
+        return (Finding("lr-form", Severity.INFO, what),)
+    what += " A power of the batch overshoots beyond the batches tried, where saturation begins."
+    remedy = "sweep the learning rate at a batch four times the largest one tried"
+    return (Finding("lr-form", Severity.WARNING, what, remedy),)
+
+
 def _gaps(cells: Sequence[Cell]) -> list[Finding]:
     found = []
     cost = 3 * max(cell.flops for cell in cells)
@@ -59,6 +79,16 @@ def _gaps(cells: Sequence[Cell]) -> list[Finding]:
         what = "The batch was never varied; the best batch is the prior's."
         remedy = "sweep the learning rate at three batches, x4 apart"
         found.append(Finding("batch-not-varied", Severity.WARNING, what, remedy, 2 * cost))
+    horizons: dict[float, set[float]] = defaultdict(set)
+    for cell in cells:
+        horizons[cell.tokens].add(cell.batch_tokens)
+    if len(horizons) > 1 and all(len(batches) == 1 for batches in horizons.values()):
+        what = (
+            "The learning rate was swept at several horizons, each at a single batch: its change "
+            "with tokens has the other sign at another batch, and the two cannot be told apart."
+        )
+        remedy = "sweep the learning rate at three batches, x4 apart, at one of the horizons"
+        found.append(Finding("lr-tokens-or-batch", Severity.WARNING, what, remedy, 2 * cost))
     return found
 
 
