@@ -19,10 +19,9 @@ from planner.errors import UsageError
 from planner.fit.regret import fit_regret
 from planner.fitting import emit, tell
 from planner.observations import Observations
-from planner.sweep.replay.design import GreedyDesign, decision, loss_surface
+from planner.sweep.replay.joint import JointDesign, recommend, regret, target_losses
 from planner.sweep.replay.policies import CostRandomPolicy, GridPolicy, RandomPolicy
 from planner.sweep.replay.pool import Policy, Pool, Seen, Target, cell_labels, pool_for, same_cell
-from planner.sweep.replay.quadratic import recommend
 from planner.sweep.replay.score import Score, Study
 from planner.sweep.search import TpePolicy
 from planner.units import format_flops, parse_multiple
@@ -32,11 +31,11 @@ FAR_ABOVE = 1.5
 3,000 Step Law runs sound losses end at 1.29 times and diverged ones begin at 1.70."""
 
 POLICIES: dict[str, Callable[[str], Policy]] = {
-    "ours": lambda without: GreedyDesign("ours", decision, without),
+    "ours": lambda without: JointDesign("ours", regret, without),
     "random": lambda _: RandomPolicy(),
     "cost-random": lambda _: CostRandomPolicy(),
     "grid": lambda _: GridPolicy(),
-    "v-optimal": lambda without: GreedyDesign("v-optimal", loss_surface, without),
+    "v-optimal": lambda without: JointDesign("v-optimal", target_losses, without),
     "tpe": lambda _: TpePolicy(),
 }
 """By name; each is made with the name of the priors it must do without."""
@@ -177,7 +176,7 @@ def _head(study: Study, options: ReplayOptions) -> dict[str, Any]:
 
 def _text(head: dict[str, Any], study: Study, score: Score) -> str:
     """Say in lines how the policy did."""
-    lr, batch = score.best
+    lr, batch = np.exp(study.surface.best)
     covered = score.coverage()
     lines = [
         f"{head['policy']} on {head['proxy_rows']} proxy rows, {len(score.regrets)} seeds, budget "

@@ -46,12 +46,27 @@ STEPS, ENOUGH, LONGEST = 40, 1e-7, 1.0
 
 
 class Rows(Protocol):
-    """Runs or candidates as arrays (n,); tokens are horizons, ``lr`` peak learning rates."""
+    """Runs or candidates as arrays (n,)."""
 
-    params: Floats
-    tokens: Floats
-    batch_tokens: Floats
-    lr: Floats
+    @property
+    def params(self) -> Floats:
+        """N."""
+        ...
+
+    @property
+    def tokens(self) -> Floats:
+        """D, the horizon."""
+        ...
+
+    @property
+    def batch_tokens(self) -> Floats:
+        """B in tokens."""
+        ...
+
+    @property
+    def lr(self) -> Floats:
+        """Peak learning rate."""
+        ...
 
 
 class Unknowns(NamedTuple):
@@ -113,6 +128,10 @@ class Surface:
         at = self._at(rows)
         loss = at.loss(theta)
         return loss.jacobian, _variance(loss.excess, self.sigma)
+
+    def excess(self, rows: Rows, theta: Floats) -> Floats:
+        """Return how far (n,) runs at ``rows`` lie above their cells' floors under theta, nats."""
+        return self._at(rows).loss(theta).excess
 
     def draws(self, size: int, rng: np.random.Generator) -> Floats:
         """Return draws (size, P) of theta."""

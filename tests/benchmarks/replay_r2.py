@@ -18,16 +18,19 @@ import pandas as pd
 
 from planner.arrays import Floats
 from planner.fit.law_fit import LawFit, fit_law
-from planner.fit.laws import Law
+from planner.fit.laws import CHINCHILLA, Law
 from planner.fit.points import Points
 from planner.fit.registry import law_named
 from planner.sweep.replay.buy import buy
+from planner.sweep.replay.joint import JointDesign, posterior, regret, target_losses
 from planner.sweep.replay.policies import CostRandomPolicy, GridPolicy, RandomPolicy
 from planner.sweep.replay.pool import Offer, Policy, Pool, Seen, Target
 from tests.benchmarks import steplaw
 from tests.benchmarks.draws_design import DRIFT, DrawsDesign
 
 DATA = Path("../shared/data")
+LAW_SCATTER = 0.005
+"""sd of a cell's floor round a law of N and D, nats: the seed noise believed in."""
 SHARE = 0.1
 """Share of the train FLOPs that may be bought."""
 TASKS = {"data_constrained": ("data-constrained", 0.86, 0.86), "farseer": ("farseer", 0.93, 0.88)}
@@ -103,6 +106,23 @@ def lr_bsz() -> tuple[Pool, Seen]:
     return Pool(**vars(train), target=Target(n, d, 6 * n * d)), test
 
 
+def joint_r2(pool: Pool, test: Seen, seen: Seen) -> float:
+    """Return the score of the joint surface, its floors carried on by Chinchilla's law.
+
+    Floors of cells with few runs are weighed by what their sd leaves beside the law's own scatter.
+    """
+    surface = posterior(seen, seen, pool.target, "steplaw")
+    floor, sd = surface.floors()
+    there = np.unique(np.stack([seen.params, seen.tokens], axis=1), axis=0)
+    known = np.array([(cell == there).all(axis=1).any() for cell in surface.cells])
+    n, d = surface.cells[known].T
+    points = Points.of(n, d, floor[known], 1.0 / (sd[known] ** 2 + LAW_SCATTER**2))
+    law = fit_law(points, CHINCHILLA, None, tuple(map(str, range(len(n)))), 0)
+    theta = np.array(list(law.params.values()))
+    level = CHINCHILLA.predict(theta, test.params, test.tokens)
+    return r_squared(level + surface.excess(test, surface.mean), test.loss)
+
+
 def score(pool: Pool, policy: Policy, r2: Callable[[Seen], float], seeds: int) -> Floats:
     """Return R2 (seeds,) on SHARE of the FLOPs of all train rows."""
     budget = SHARE * float(pool.flops.sum())
@@ -120,8 +140,20 @@ def main(seeds: int, report: Callable[[str], None] = print) -> None:
         full = task.r2(task.train.seen(np.ones(len(task.train), dtype=bool)))
         report(f"\n{name}, {law}: all rows R2 {full:.3f}; target {wanted}, reference {reference}")
         for policy in task.designs():
-            found = score(task.train, policy, task.r2, seeds)
-            report(f"  {policy.name:12s} mean R2 {found.mean():6.3f}  worst {found.min():6.3f}")
+            _tell(policy, score(task.train, policy, task.r2, seeds), report)
+    pool, test = lr_bsz()
+    full = joint_r2(pool, test, pool.seen(np.ones(len(pool), dtype=bool)))
+    report(f"\nlr_bsz, joint surface, blind: all rows R2 {full:.3f}; target 0.6, reference 0.22")
+    designs = (
+        JointDesign("ours", regret, "steplaw"),
+        JointDesign("v-optimal", target_losses, "steplaw"),
+    )
+    for policy in (RandomPolicy(), CostRandomPolicy(), GridPolicy(), *designs):
+        _tell(policy, score(pool, policy, lambda seen: joint_r2(pool, test, seen), seeds), report)
+
+
+def _tell(policy: Policy, found: Floats, report: Callable[[str], None]) -> None:
+    report(f"  {policy.name:12s} mean R2 {found.mean():6.3f}  worst {found.min():6.3f}")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ import pytest
 
 from planner.fit.regret import fit_regret
 from planner.sweep.replay.buy import buy
-from planner.sweep.replay.design import GreedyDesign, decision, loss_surface
+from planner.sweep.replay.joint import JointDesign, recommend, regret, target_losses
 from planner.sweep.replay.policies import CostRandomPolicy, GridPolicy, RandomPolicy
 from planner.sweep.replay.pool import Policy, Pool, Target, cell_labels, pool_for, same_cell
-from planner.sweep.replay.quadratic import recommend
 from planner.sweep.replay.score import Study
 from planner.sweep.search import TpePolicy
 from tests.sweep.replay_world import TARGET, best, table
@@ -21,8 +20,8 @@ POLICIES: tuple[Policy, ...] = (
     CostRandomPolicy(),
     GridPolicy(),
     TpePolicy(),
-    GreedyDesign("v-optimal", loss_surface, "steplaw"),
-    GreedyDesign("decision", decision, "steplaw"),
+    JointDesign("v-optimal", target_losses, "steplaw"),
+    JointDesign("ours", regret, "steplaw"),
 )
 
 
@@ -95,7 +94,7 @@ def test_cheap_runs_are_drawn_more_often_by_cost():
 
 
 def test_the_recommendation_is_the_planted_optimum_from_a_good_design():
-    design = GreedyDesign("decision", decision, "steplaw")
+    design = JointDesign("ours", regret, "steplaw")
     bought = buy(pool(), design, FLOPS, seed=0)
     found = recommend(bought.seen, Target(*TARGET, FLOPS), "steplaw")
     log_lr, log_batch = best(*(np.array([x]) for x in TARGET))
@@ -115,7 +114,7 @@ def test_without_priors_nothing_seen_means_nothing_known():
 def test_a_design_beats_chance_at_equal_cost_when_priors_are_off():
     scores = [
         study(0.4 * FLOPS).replay(p, recommend, "all", range(6))
-        for p in (RandomPolicy(), GreedyDesign("decision", decision, "all"))
+        for p in (RandomPolicy(), JointDesign("ours", regret, "all"))
     ]
     chance, design = (score.quantile(0.5) for score in scores)
     assert design < 0.5 * chance

@@ -10,33 +10,36 @@ import numpy as np
 
 from planner.fit.regret import RegretSurface
 from planner.sweep.replay.buy import buy
-from planner.sweep.replay.pool import Policy, Pool
+from planner.sweep.replay.pool import Policy, Pool, Seen
 from planner.sweep.replay.recommend import LEVELS, Interval, Recommended, Recommender
 
 
 @dataclass(frozen=True)
 class Score:
-    """What came of one replay per seed; regrets are nats, ``best`` is (lr*, B*) of the target."""
+    """What came of one replay per seed; regrets are nats.
+
+    ``best_lr`` is the target's best learning rate at each recommended batch, ``best_batch`` its
+    best batch.
+    """
 
     recommended: tuple[Recommended, ...]
     regrets: tuple[float, ...]
     flops_used: tuple[float, ...]
     runs: tuple[int, ...]
-    best: tuple[float, float]
+    best_lr: tuple[float, ...]
+    best_batch: float
 
     def coverage(self) -> dict[str, dict[str, float]]:
-        """Return the share of seeds whose interval holds the target's own optimum, per level."""
-        lr, batch = self.best
-        return {
-            "lr": {
-                str(k): self._share([r.lr_interval[k] for r in self.recommended], lr)
-                for k in LEVELS
-            },
-            "batch": {
-                str(k): self._share([r.batch_interval[k] for r in self.recommended], batch)
-                for k in LEVELS
-            },
-        }
+        """Return the share of seeds whose interval holds what is best, per level."""
+        batches = [self.best_batch] * len(self.regrets)
+        lr, batch = (
+            {
+                str(level): _share([getattr(r, name)[level] for r in self.recommended], truths)
+                for level in LEVELS
+            }
+            for name, truths in (("lr_interval", self.best_lr), ("batch_interval", batches))
+        )
+        return {"lr": lr, "batch": batch}
 
     def quantile(self, share: float) -> float:
         """Return a quantile of the regrets."""
@@ -55,10 +58,6 @@ class Score:
             "coverage": self.coverage(),
         }
 
-    @staticmethod
-    def _share(intervals: Sequence[Interval], truth: float) -> float:
-        return float(np.mean([low <= truth <= high for low, high in intervals]))
-
 
 @dataclass(frozen=True)
 class Study:
@@ -72,18 +71,25 @@ class Study:
         self, policy: Policy, recommend: Recommender, without: str, seeds: Sequence[int]
     ) -> Score:
         """Replay every seed and score what is recommended."""
-        found, regrets, flops, runs = [], [], [], []
-        for seed in seeds:
-            bought = buy(self.pool.drawn(seed), policy, self.budget, seed)
-            one = recommend(bought.seen, self.pool.target, without)
-            found.append(one)
-            regrets.append(float(self.surface.regret(one.lr, one.batch_tokens)))
-            flops.append(bought.flops)
-            runs.append(len(bought.seen))
-        lr, batch = np.exp(self.surface.best)
+        bought = [buy(self.pool.drawn(seed), policy, self.budget, seed) for seed in seeds]
+        return self.judge([b.seen for b in bought], recommend, without)
+
+    def judge(self, bought: Sequence[Seen], recommend: Recommender, without: str) -> Score:
+        """Score what is recommended from each purchase."""
+        found = tuple(recommend(seen, self.pool.target, without) for seen in bought)
         return Score(
-            tuple(found), tuple(regrets), tuple(flops), tuple(runs), (float(lr), float(batch))
+            found,
+            tuple(float(self.surface.regret(r.lr, r.batch_tokens)) for r in found),
+            tuple(float(seen.flops.sum()) for seen in bought),
+            tuple(len(seen) for seen in bought),
+            tuple(self.surface.best_lr(r.batch_tokens) for r in found),
+            float(np.exp(self.surface.best[1])),
         )
+
+
+def _share(intervals: Sequence[Interval], truths: Sequence[float]) -> float:
+    pairs = zip(intervals, truths, strict=True)
+    return float(np.mean([low <= truth <= high for (low, high), truth in pairs]))
 
 
 def _finite(value: float) -> float | None:
