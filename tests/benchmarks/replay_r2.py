@@ -22,9 +22,9 @@ from planner.fit.laws import CHINCHILLA, Law
 from planner.fit.points import Points
 from planner.fit.registry import law_named
 from planner.sweep.replay.buy import buy
-from planner.sweep.replay.joint import JointDesign, posterior, regret, target_losses
+from planner.sweep.replay.joint import JointDesign, cells_of, posterior, regret, target_losses
 from planner.sweep.replay.policies import CostRandomPolicy, GridPolicy, RandomPolicy
-from planner.sweep.replay.pool import Offer, Policy, Pool, Seen, Target
+from planner.sweep.replay.pool import Offer, Policy, Pool, Seen, Target, same_cell
 from tests.benchmarks import steplaw
 from tests.benchmarks.draws_design import DRIFT, DrawsDesign
 
@@ -111,11 +111,11 @@ def joint_r2(pool: Pool, test: Seen, seen: Seen) -> float:
 
     Floors of cells with few runs are weighed by what their sd leaves beside the law's own scatter.
     """
-    surface = posterior(seen, seen, pool.target, "steplaw")
+    cells = cells_of(seen, test)
+    surface = posterior(seen, cells, pool.target, "steplaw")
     floor, sd = surface.floors()
-    there = np.unique(np.stack([seen.params, seen.tokens], axis=1), axis=0)
-    known = np.array([(cell == there).all(axis=1).any() for cell in surface.cells])
-    n, d = surface.cells[known].T
+    known = ~same_cell(*cells.T, (pool.target.params, pool.target.tokens))
+    n, d = cells[known].T
     points = Points.of(n, d, floor[known], 1.0 / (sd[known] ** 2 + LAW_SCATTER**2))
     law = fit_law(points, CHINCHILLA, None, tuple(map(str, range(len(n)))), 0)
     theta = np.array(list(law.params.values()))

@@ -3,6 +3,7 @@
     while rows := policy(offer, seen): buy them          closed rounds, the ledger in memory
     recommended = recommender(seen, target)              judged by planner.fit.regret
 
-``pool`` holds the table, ``executor`` puts it under the sweep's own loop, ``policies`` and
-``design`` say which rows are bought (:mod:`planner.sweep.search` adds Optuna's), ``score`` sums up.
+``pool`` holds the table, ``executor`` puts it under the sweep's own loop and ``buy`` runs it;
+``policies`` and ``joint`` say which rows are bought (:mod:`planner.sweep.search` adds Optuna's),
+``score`` sums up.
 """

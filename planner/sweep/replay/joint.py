@@ -30,7 +30,8 @@ Aim = Callable[[Surface, Target], Floats]
 
 def recommend(seen: Seen, target: Target, without: str) -> Recommended:
     """Return the pair of least expected regret: a Recommender."""
-    surface = posterior(seen, seen, target, without)
+    # Only cells that were seen: beyond the dearest of them the intervals grow.
+    surface = posterior(seen, cells_of(seen) if len(seen) else _cell(target), target, without)
     found = decide.recommend(surface, target.params, target.tokens)
     lr, batch = {}, {}
     for level in LEVELS:
@@ -39,17 +40,25 @@ def recommend(seen: Seen, target: Target, without: str) -> Recommended:
     return Recommended(found.lr, found.batch_tokens, lr, batch)
 
 
-def posterior(seen: Seen, rows: Seen | Offer, target: Target, without: str) -> Surface:
-    """Return the surface over the cells of ``seen``, ``rows`` and the target, given ``seen``.
+def posterior(seen: Seen, cells: Floats, target: Target, without: str) -> Surface:
+    """Return the surface over ``cells`` (K, 2), those seen among them, given what was seen.
 
-    The beliefs stand at the middle of the cells seen; before any, at the target.
+    The beliefs stand at the middle of the runs seen; before any, at the target.
     """
-    places = [np.stack([r.params, r.tokens], axis=1) for r in (seen, rows)]
-    cells = np.unique(np.concatenate([*places, [[target.params, target.tokens]]]), axis=0)
-    here = places[0] if len(seen) else np.array([[target.params, target.tokens]])
+    here = np.stack([seen.params, seen.tokens], axis=1) if len(seen) else _cell(target)
     n, d = np.exp(np.log(here).mean(axis=0))
     prior = Priors.published(float(n), float(d), without=(without,) if without else ())
     return Surface.believed(prior, cells).given(seen, seen.loss)
+
+
+def cells_of(*rows: Seen | Offer) -> Floats:
+    """Return the different (N, D) of rows, shape (K, 2)."""
+    places = [np.stack([r.params, r.tokens], axis=1) for r in rows]
+    return np.unique(np.concatenate(places), axis=0)
+
+
+def _cell(target: Target) -> Floats:
+    return np.array([[target.params, target.tokens]])
 
 
 def regret(surface: Surface, target: Target) -> Floats:
@@ -81,7 +90,8 @@ class JointDesign:
         self, offer: Offer, seen: Seen, target: Target, left: float, rng: np.random.Generator
     ) -> Positions:
         """Return the runs of one round, the best first."""
-        surface = posterior(seen, offer, target, self.without)
+        cells = np.concatenate([cells_of(seen, offer), _cell(target)])
+        surface = posterior(seen, cells, target, self.without)
         candidates = Candidates.of(surface, offer, offer.flops, rng)
         share = min(left, ROUND * (left + float(seen.flops.sum())))
         aim = self.aim(surface, target)
