@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from rich.table import Table
 from planner.errors import LedgerError
 from planner.ledger import Ledger
 from planner.offline import write_conclusion
+from planner.run import Round
 from planner.space import SearchSpace, dump_space, load_space
 from planner.study import describe_environment, read_study, write_json
 from planner.sweep.events import Executor
@@ -24,7 +25,9 @@ from planner.sweep.layout import Layout
 from planner.sweep.local import LocalExecutor
 from planner.sweep.loop import Setup, prepare, run_sweep, state_of
 from planner.sweep.policy import audit, next_round, wants_prediction
+from planner.sweep.state import StudyState
 from planner.sweep.watch import LiveWatch, PlainWatch, Watch, describe
+from planner.sweep.worth import Worth, further_runs
 from planner.units import format_count
 
 STEERING = ("seed", "proxy", "data", "shapes", "lr", "batch_tokens", "horizons", "stages")
@@ -81,14 +84,25 @@ def print_status(folder: Path, *, audit: bool, as_json: bool) -> None:
 
 
 def print_next(folder: Path, *, as_json: bool) -> None:
-    """Print the next round, or what else the study waits for, without running anything."""
+    """Print the next round, and which further runs are worth their FLOPs; runs nothing."""
     study = read_study(folder)
     setup = prepare(study.space)
     state = state_of(setup, study.ledger)
     step = next_round(state)
+    worth = further_runs(state)
     if as_json:
-        print(json.dumps(None if step is None else step.to_json()))  # noqa: T201
+        told = {
+            "schema_version": 1,
+            "round": None if step is None else step.to_json(),
+            "worth": [one.to_json() for one in worth],
+        }
+        print(json.dumps(told))  # noqa: T201
         return
+    _print_round(setup, state, step)
+    _print_worth(worth)
+
+
+def _print_round(setup: Setup, state: StudyState, step: Round | None) -> None:
     if step is None:
         waits = "the prediction of the held-out rung" if wants_prediction(state) else "nothing"
         print(f"no further round; the study waits for {waits}")  # noqa: T201
@@ -98,6 +112,25 @@ def print_next(folder: Path, *, as_json: bool) -> None:
     print(f"round {step.number} {step.stage}: {step.why} ({total} FLOPs)")  # noqa: T201
     for trial, cost in zip(step.trials, costs, strict=True):
         print(f"  {describe(trial)}: {cost:.3g} FLOPs")  # noqa: T201
+
+
+def _print_worth(worth: Sequence[Worth]) -> None:
+    """Print what else could be trained for the sake of lr and batch, best first."""
+    if not worth:
+        return
+    table = Table(
+        "train",
+        "FLOPs",
+        "saves, nats",
+        "worth, FLOPs",
+        title="further runs for the learning rate and batch of the target, each given those above",
+        caption="saves: expected regret of the choice; worth: target FLOPs that buy as much",
+    )
+    for one in worth:
+        what = "\n".join(describe(trial) for trial in one.trials)
+        pays = f"{one.worth_flops:.3g}" + ("" if one.pays else " (does not pay)")
+        table.add_row(what, f"{one.flops:.3g}", f"{one.saves_nats:.2g}", pays)
+    Console().print(table)
 
 
 def _status_table(folder: Path, ledger: Ledger) -> Table:

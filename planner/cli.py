@@ -39,7 +39,9 @@ def main() -> None:
 @app.command()
 def init(
     file: Annotated[Path, typer.Argument(help="YAML to write.")] = Path("space.yaml"),
-    proxy: Annotated[str, typer.Option(help="gpt, synthetic, command or quickstart.")] = "gpt",
+    proxy: Annotated[
+        str, typer.Option(help="gpt, gpt_mup, synthetic, command or quickstart.")
+    ] = "gpt",
     from_command: Annotated[
         str | None, typer.Option("--from-command", help="Your trainer's command line.")
     ] = None,
@@ -87,6 +89,28 @@ def sweep(
             err=True,
         )
         raise typer.Exit(130) from None
+
+
+@app.command()
+def check(
+    space: Annotated[Path, typer.Argument(help="The search space (YAML).")],
+    coordinate: Annotated[
+        bool, typer.Option("--coordinate", help="Do activations keep their size at any width?")
+    ] = False,
+    transfer: Annotated[
+        bool, typer.Option("--transfer", help="Is lr* the same at the two largest sizes?")
+    ] = False,
+    out: Folder = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key.path=value")] = None,
+    json: Json = False,
+) -> None:
+    """Check a parametrisation before money is spent on it; all checks unless some are named."""
+    from planner.check.command import check_command
+    from planner.space import load_space
+
+    chosen = load_space(space, set_ or [])
+    folder = out or Path("results") / chosen.study
+    check_command(chosen, folder, coordinate=coordinate, transfer=transfer, as_json=json)
 
 
 @app.command()
@@ -140,7 +164,9 @@ def fit(
 
     --curves FILE|DIR checks the fitted final losses against the runs' training curves: learning
     rates not decayed, mixed schedules, early ends, spikes, losses in another unit. What it finds
-    joins the findings; the law is fitted to the same losses as without it.
+    joins the findings; the law is fitted to the same losses as without it. Where curves of one
+    size, peak learning rate and batch follow several schedules, laws of the loss under any schedule
+    are fitted to them, and the best cooldown by them is told (`schedule` in fit.json).
     """
     from planner.fitting import FitOptions, fit_command
 

@@ -12,13 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from planner.decide.evidence import fit_hyper_of, loss_runs
+from planner.decide.evidence import loss_runs, tuned
 from planner.errors import UsageError
 from planner.estimate import LEVEL
 from planner.finding import Finding, Severity
 from planner.fit.check_curves import check_curves
 from planner.fit.engine import fit_loss
 from planner.fit.loss_fit import LossFit
+from planner.fit.schedule import (
+    ScheduleFit,
+    fit_group,
+    schedule_json,
+    schedule_lines,
+    traces_of_runs,
+    traces_of_table,
+)
 from planner.observations import Observations
 from planner.study import Study, conclude, read_study
 from planner.study import write_json as _write
@@ -54,6 +62,7 @@ class Source:
     fit: LossFit
     study: Study | None = None
     observations: Observations | None = None
+    schedule: ScheduleFit | None = None
 
 
 def fit_command(
@@ -66,14 +75,18 @@ def fit_command(
     if (folder := out or (path if path.is_dir() else None)) is not None:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / "fit.json", _fit_json(source))
-    emit(json.dumps(_fit_json(source)) if as_json else fit_text(source.fit))
+    told = [] if source.schedule is None else schedule_lines(source.schedule)
+    emit(json.dumps(_fit_json(source)) if as_json else "\n".join([fit_text(source.fit), *told]))
 
 
 def _fit_json(source: Source) -> dict[str, Any]:
-    """Return the content of fit.json; a study's holds its fits of lr and batch as well."""
-    if source.study is None:
-        return source.fit.to_json()
-    return source.fit.to_json() | {"hyper": fit_hyper_of(source.study.runs_by_stage).to_json()}
+    """Return the content of fit.json; a study's fits of lr and batch and a schedule's as well."""
+    content = source.fit.to_json()
+    if source.study is not None:
+        content |= {"hyper": source.study.hyper.to_json()}
+    if source.schedule is not None:
+        content |= {"schedule": schedule_json(source.schedule)}
+    return content
 
 
 def import_command(
@@ -148,7 +161,7 @@ def source_of(path: Path, options: FitOptions) -> Source:
     """Fit what a path holds: a study, a runs table or a tracker's folder; a fit.json as it is."""
     if path.is_dir() and (path / "events.jsonl").is_file():
         study = read_study(path)
-        runs = Observations.from_runs(loss_runs(study.runs_by_stage))
+        runs = Observations.from_runs(tuned(loss_runs(study.runs_by_stage), study.hyper))
         default = options == FitOptions()
         return Source(conclude(study).loss if default else options.fit(runs), study, runs)
     if _is_fit(path):
@@ -170,16 +183,23 @@ def _is_fit(path: Path) -> bool:
 
 
 def _doubted(source: Source, path: Path) -> Source:
-    """Add what the training curves say about the fitted runs to the fit's findings."""
+    """Add what the training curves say: of the fitted runs to the findings, of the schedule."""
     from planner.curves import read_curves
 
     if source.observations is None:
         raise UsageError("--curves speaks of runs: fit a runs table or a study, not a fit.json")
     fitted, study = set(source.observations.key), source.study
     others = study.ledger.runs.keys() - fitted if study else set()
-    curves = [curve for curve in read_curves(path) if curve.run not in others]
-    findings = source.fit.findings + check_curves(source.observations, curves)
-    return replace(source, fit=replace(source.fit, findings=findings))
+    every = read_curves(path)
+    curves = [curve for curve in every if curve.run not in others]
+    groups = (
+        traces_of_runs(list(study.ledger.runs.values()), every)
+        if study
+        else traces_of_table(every, source.observations)
+    )
+    schedule, doubts = fit_group(groups)
+    findings = source.fit.findings + check_curves(source.observations, curves) + doubts
+    return replace(source, fit=replace(source.fit, findings=findings), schedule=schedule)
 
 
 def read_fit(path: Path) -> LossFit:

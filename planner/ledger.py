@@ -33,7 +33,7 @@ from planner.errors import LedgerError
 from planner.run import Round, Run, Trial, content_hash
 from planner.shape import Size
 
-_FOUND_BEFORE_THE_LOG = {"lock", "space.yaml"}
+_FOUND_BEFORE_THE_LOG = {"lock", "space.yaml", "check.json"}
 
 
 class Ledger:

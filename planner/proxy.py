@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -61,9 +61,12 @@ class Proxy(Protocol):
 
     ``capabilities`` declares what the proxy can do beyond training from scratch: ``"fork"`` (start
     from a trunk's checkpoint), ``"resume"`` (continue from its own checkpoint folder),
-    ``"finder"`` (an LR range test). ``recipe`` is the proxy's share of every trial key: its
-    version, the hashes of training and evaluation data, precision, parametrisation; asking for it
-    may prepare the data.
+    ``"finder"`` (an LR range test), ``"coordinates"`` (see :class:`CoordinateProxy`) and
+    ``"noise_scale"``: where its options ask for it, curves hold grad_sq_small and grad_sq_big,
+    squared norms of unclipped mean gradients at the same weights, and metrics batch_small,
+    batch_big (tokens) and measured_tokens (what that cost besides). ``recipe`` is the proxy's
+    share of every trial key: its version, the hashes of training and evaluation data, precision,
+    parametrisation; asking for it may prepare the data.
     """
 
     capabilities: frozenset[str]
@@ -86,6 +89,17 @@ class TransformerProxy(Proxy, Protocol):
 
     def model_shape(self, shape: Mapping[str, Any]) -> ModelShape:
         """Return the full shape behind a size of the YAML."""
+        ...
+
+
+class CoordinateProxy(Proxy, Protocol):
+    """A proxy with the capability ``"coordinates"``: it can measure its own activations."""
+
+    def coordinates(self, trial: Trial) -> Mapping[str, Sequence[float]]:
+        """Train a short trial; return, per kind of layer, the RMS of its outputs after each step.
+
+        Every sequence has ``trial.steps`` entries; 0 while a layer puts out nothing but zeros.
+        """
         ...
 
 

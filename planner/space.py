@@ -149,7 +149,9 @@ class Stages(_Part):
     finder: bool = True
     seeds: Annotated[int, Field(ge=0)] = 3
     lr_batch: bool = True
-    confirm: bool = False
+    confirm: bool | Literal["design"] = False
+    """on: learning rates at a larger size; design: whatever runs save most regret, for the same
+    price."""
     warmup: bool = True
     weight_decay: bool = False
     ladder: bool = True

@@ -51,6 +51,11 @@ class Study:
         }
 
     @property
+    def hyper(self) -> HyperFit:
+        """What the runs say of learning rate, batch, warmup and weight decay."""
+        return fit_hyper_of(self.runs_by_stage, self.env["recipe"].get("parametrization", "sp"))
+
+    @property
     def prediction(self) -> Prediction | None:
         """What was written down before the held-out rung was trained."""
         data = self.ledger.prediction
@@ -93,11 +98,12 @@ def conclude(study: Study) -> Conclusion:
     """Fit everything. Raises EvidenceError when the ladder holds too little for a law."""
     runs = study.runs_by_stage
     ladder = {stage: ended for stage, ended in runs.items() if stage != "held_out"}
-    before = fit_loss_of(ladder)
+    hyper = study.hyper
+    before = fit_loss_of(ladder, hyper)
     judgement = judge_held_out(study.prediction, runs, before.sigma)
     taken_in = runs if judgement is not None else ladder
-    loss = fit_loss_of(taken_in, judgement)
-    return Conclusion(loss, fit_hyper_of(runs), judgement, tuple(_sweep_findings(study)))
+    loss = fit_loss_of(taken_in, hyper, judgement)
+    return Conclusion(loss, hyper, judgement, tuple(_sweep_findings(study)))
 
 
 def facts_of(study: Study) -> dict[str, Any]:

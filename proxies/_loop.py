@@ -21,12 +21,9 @@ from torch import Tensor
 
 from planner.arrays import Floats
 from planner.proxies import _checkpoint
-from planner.proxies._data import Batches
-from planner.proxies._model import Gpt
-from planner.proxies._optim import adamw, clip_gradient
 from planner.proxies._schedule import learning_rates
+from planner.proxies._stepper import Stepper
 from planner.proxy import Context
-from planner.run import Trial
 
 PATIENCE = 20
 """Steps a loss must stay above the limit: science G8."""
@@ -69,20 +66,17 @@ class Monitor:
 
 @dataclass
 class Training:
-    """One trial under way: ``micro`` windows pass through the model at a time, in bf16 or fp32."""
+    """One trial under way. At the steps ``measured`` two gradients' norms join the curve."""
 
-    model: Gpt
-    trial: Trial
-    batches: Batches
+    stepper: Stepper
     ctx: Context
-    micro: int
-    bf16: bool
+    measured: frozenset[int] = frozenset()
     step: int = 0
     monitor: Monitor = field(default_factory=Monitor)
 
     def __post_init__(self) -> None:
-        self.optimizer = adamw(self.model, self.trial)
-        self.windows = self.trial.batch_tokens // self.model.shape.context
+        self.model, self.trial = self.stepper.model, self.stepper.trial
+        self.optimizer = self.stepper.optimizer
 
     def run(self) -> str:
         """Train to the end; return what stopped the run before it, or nothing."""
@@ -114,11 +108,15 @@ class Training:
     def _advance(self, stop: int, rates: Floats) -> str:
         """Train up to step ``stop`` and report; return how the run diverged, or nothing."""
         begin, losses, norms = time.perf_counter(), [], []
+        pairs: list[tuple[Tensor, Tensor]] = []
         done, batch = self.step, self.trial.batch_tokens
         for step in range(done, stop):
-            loss, norm = self._step(step, float(rates[step]))
+            other = self.stepper.other_norm(step) if step in self.measured else None
+            loss, norm = self.stepper.take(step, float(rates[step]))
             losses.append(loss)
             norms.append(norm)
+            if other is not None:
+                pairs.append((norm, other))
         loss, norm = torch.stack(losses), torch.stack(norms)
         self.step = stop
         at, trouble = self.monitor.see(loss.tolist()), ""
@@ -137,26 +135,17 @@ class Training:
             grad_norm=float(norm.mean()),
             clip_share=float((norm > self.trial.clip).float().mean()) if self.trial.clip > 0 else 0,
             tokens_per_second=(stop - done) * batch / (time.perf_counter() - begin),
+            **self._noise(pairs),
         )
         return trouble
 
-    def _step(self, step: int, lr: float) -> tuple[Tensor, Tensor]:
-        """Take one optimizer step; return the mean loss per token and the gradient's norm."""
-        model = self.model
-        windows = torch.from_numpy(self.batches.at(step * self.windows, self.windows))
-        windows = windows.to(model.flat.device, non_blocking=True)
-        total = torch.zeros((), device=model.flat.device)
-        model.gradient.zero_()
-        for part in torch.split(windows, self.micro):
-            with torch.autocast(windows.device.type, torch.bfloat16, enabled=self.bf16):
-                loss = model.losses(part).sum() / self.trial.batch_tokens
-            torch.autograd.backward(loss)
-            total += loss.detach()
-        norm = clip_gradient(model.gradient, self.trial.clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
-        return total, norm
+    def _noise(self, pairs: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        """Return the mean squared norms of (the step's, the other batch's) gradients, if any."""
+        if not pairs:
+            return {}
+        own, other = (float((torch.stack(norms) ** 2).mean()) for norms in zip(*pairs, strict=True))
+        small, big = (other, own) if self.stepper.windows > 1 else (own, other)
+        return {"grad_sq_small": small, "grad_sq_big": big}
 
     def _save(self, path: Path) -> None:
         state = {

@@ -7,7 +7,9 @@ Pre-norm blocks on a residual stream x of shape (batch, context, width):
 
 with x RMS-normalised before each half, and logits W_h norm(x). W_o, W_d and an untied head start at
 zero, so the first loss is exactly ln V; the other matrices start at 1/sqrt(fan in), an untied
-embedding at 1, a tied table at .02.
+embedding at 1, a tied table at .02. A parametrisation's forward multipliers
+(``proxies/_parametrization.py``) act on the embedding's output, on each branch that joins x, on
+q k' and on the logits.
 
 Parameters and gradients are views of two flat tensors, matrices first, so that zeroing, the global
 norm and the optimizer are one kernel each: at 1e4-1e5 parameters the number of kernels is the cost.
@@ -22,12 +24,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from planner.proxies._parametrization import Multipliers
 from planner.shape import ModelShape
 
 ROTARY_BASE = 10_000.0
 """Su et al. 2021 (RoFormer); contexts up to a few thousand."""
 
 NORM_EPS = 1e-6
+SP = Multipliers()
 TIED_STD = 0.02
 """GPT-2's embedding scale: small enough that a tied head starts near ln V."""
 
@@ -48,17 +52,25 @@ class Gpt:
     """Weights, gradients and the loss of one model.
 
     ``flat`` and ``gradient`` have shape (params_total,); the first ``decayed`` entries are the
-    matrices weight decay acts on (blocks and an untied head), then come embedding and gains.
+    matrices weight decay acts on (``hidden`` entries of blocks, then an untied head), then come
+    embedding and gains.
     """
 
-    def __init__(self, shape: ModelShape, seed: int, device: str = "cpu") -> None:
-        self.shape = shape
+    def __init__(
+        self,
+        shape: ModelShape,
+        seed: int,
+        device: str = "cpu",
+        multipliers: Multipliers = SP,
+    ) -> None:
+        self.shape, self.multipliers = shape, multipliers
         layout = _layout(shape)
         generator = torch.Generator().manual_seed(seed)
         start = [_initial(dims, std, generator).reshape(-1) for dims, std, _ in layout.values()]
         self.flat = torch.cat(start).to(device)
         self.gradient = torch.zeros_like(self.flat)
         self.decayed = sum(math.prod(dims) for dims, _, decays in layout.values() if decays)
+        self.hidden = self.decayed - (0 if shape.tied else shape.vocab * shape.width)
         self.weights = self._views(layout)
         self.blocks = [
             Block(*(self.weights[f"{layer}.{name}"] for name in Block._fields))
@@ -82,12 +94,14 @@ class Gpt:
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Return logits (batch, context, vocab) of int64 ``tokens`` (batch, context)."""
-        x = F.embedding(tokens, self.embedding)
+        scale = self.multipliers
+        x = _scaled(F.embedding(tokens, self.embedding), scale.embedding)
         for block in self.blocks:
-            x = x + self._attention(_norm(x, block.attention_gain), block)
+            mixed = self._attention(_norm(x, block.attention_gain), block)
+            x = torch.add(x, mixed, alpha=scale.residual)
             gate, up = F.linear(_norm(x, block.ffn_gain), block.gate_up).chunk(2, -1)
-            x = x + F.linear(F.silu(gate) * up, block.down)
-        return F.linear(_norm(x, self.weights["gain"]), self.head)
+            x = torch.add(x, F.linear(F.silu(gate) * up, block.down), alpha=scale.residual)
+        return F.linear(_scaled(_norm(x, self.weights["gain"]), scale.logits), self.head)
 
     def losses(self, windows: Tensor) -> Tensor:
         """Return the losses in nats (batch, context) of ``windows`` (batch, context + 1)."""
@@ -104,7 +118,12 @@ class Gpt:
         qk = _rotate(qk, self.cos[:context], self.sin[:context]).transpose(1, 2)
         q, k = torch.split(qk, [shape.heads, shape.kv_heads], 1)
         mixed = F.scaled_dot_product_attention(
-            q, k, v.transpose(1, 2), is_causal=True, enable_gqa=shape.heads != shape.kv_heads
+            q,
+            k,
+            v.transpose(1, 2),
+            is_causal=True,
+            scale=self.multipliers.attention,
+            enable_gqa=shape.heads != shape.kv_heads,
         )
         return F.linear(mixed.transpose(1, 2).flatten(2), block.out)
 
@@ -145,6 +164,10 @@ def _initial(dims: tuple[int, ...], std: float | None, generator: torch.Generato
     if std is None:
         return torch.ones(dims)
     return torch.randn(dims, generator=generator) * std
+
+
+def _scaled(x: Tensor, factor: float) -> Tensor:
+    return x if factor == 1 else x * factor
 
 
 def _norm(x: Tensor, gain: Tensor) -> Tensor:

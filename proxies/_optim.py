@@ -1,11 +1,14 @@
 """AdamW and global clipping over a model's flat buffers.
 
 Weight decay (decoupled, times the learning rate) acts on the matrices of the blocks and on an
-untied head; embeddings and gains never decay. Gradients are scaled to a global norm of at most
-``clip`` before they reach the moments; ``clip <= 0`` switches that off.
+untied head; embeddings and gains never decay. A parametrisation changes learning rate and decay of
+the blocks' matrices (``proxies/_parametrization.py``). Gradients are scaled to a global norm of at
+most ``clip`` before they reach the moments; ``clip <= 0`` switches that off.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,17 +19,38 @@ from planner.run import Trial
 ADAM_EPS = 1e-8
 
 
+class Part(NamedTuple):
+    """Entries of the flat buffer that share factors of learning rate and weight decay."""
+
+    entries: slice
+    lr: float
+    decay: float
+
+
+def parts(model: Gpt) -> tuple[Part, ...]:
+    """Return the parts of ``model.flat`` in order: what decays, and what does not.
+
+    Hidden matrices are a part of their own where their factors differ from the head's.
+    """
+    scale = model.multipliers
+    hidden, still = Part(slice(0, model.hidden), scale.hidden_lr, scale.hidden_decay), model.decayed
+    rest = Part(slice(still, None), 1.0, 0.0)
+    if hidden[1:] == (1.0, 1.0):
+        return Part(slice(0, still), 1.0, 1.0), rest
+    head = Part(slice(model.hidden, still), 1.0, 1.0)
+    return (hidden, rest) if model.hidden == still else (hidden, head, rest)
+
+
 def adamw(model: Gpt, trial: Trial) -> torch.optim.AdamW:
-    """Return AdamW over the two flat groups of ``model``: what decays, and what does not."""
-    cut = model.decayed
-    parts = [model.flat[:cut], model.flat[cut:]]
-    for part, gradient in zip(parts, [model.gradient[:cut], model.gradient[cut:]], strict=True):
-        part.grad = gradient
-    groups = [
-        {"params": [parts[0]], "weight_decay": trial.weight_decay},
-        {"params": [parts[1]], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, trial.lr, (trial.beta1, trial.beta2), ADAM_EPS, fused=True)
+    """Return AdamW with one flat group per part of ``model``."""
+    groups = []
+    for part in parts(model):
+        weights = model.flat[part.entries]
+        weights.grad = model.gradient[part.entries]
+        decay = trial.weight_decay * part.decay
+        groups.append({"params": [weights], "lr": trial.lr * part.lr, "weight_decay": decay})
+    eps = ADAM_EPS * model.multipliers.eps
+    return torch.optim.AdamW(groups, trial.lr, (trial.beta1, trial.beta2), eps, fused=True)
 
 
 def clip_gradient(gradient: Tensor, clip: float) -> Tensor:

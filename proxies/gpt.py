@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -16,12 +17,15 @@ import torch
 
 from planner.errors import SpaceError
 from planner.proxies import _checkpoint
+from planner.proxies._coordinates import pre_activations
 from planner.proxies._data import Batches, Corpus, prepare, windows
 from planner.proxies._loop import Training
 from planner.proxies._model import Gpt
 from planner.proxies._optim import ADAM_EPS
+from planner.proxies._parametrization import Parametrization
 from planner.proxies._pools import BLOCK
 from planner.proxies._schedule import cooldown_start
+from planner.proxies._stepper import Stepper
 from planner.proxies._tokens import make_encoder
 from planner.proxy import Context, Outcome
 from planner.run import Status, Trial
@@ -46,10 +50,14 @@ class GptProxy:
     """A :class:`planner.proxy.TransformerProxy`; cheap to make, the corpus is prepared on demand.
 
     ``precision`` auto is bf16 autocast on a GPU that has it, else fp32. ``micro_tokens`` bounds
-    what passes through the model at a time. Raises SpaceError for options it does not know.
+    what passes through the model at a time. ``parametrization`` sp, mup or completep; under the
+    latter two ``base_width`` and ``base_depth`` say where the learning rate means what it does
+    under sp, ``alpha_in`` and ``alpha_out`` multiply embedding and logits. ``noise_scale`` adds
+    grad_sq_small and grad_sq_big to the curves; it changes no loss, so it is not in the recipe.
+    Raises SpaceError for options it does not know.
     """
 
-    capabilities = frozenset({"fork", "resume", "finder"})
+    capabilities = frozenset({"fork", "resume", "finder", "noise_scale", "coordinates"})
 
     def __init__(  # noqa: PLR0913 - the options of the YAML
         self,
@@ -58,16 +66,26 @@ class GptProxy:
         context: int = 128,
         head: str = "untied",
         parametrization: str = "sp",
+        base_width: int | None = None,
+        base_depth: int | None = None,
+        alpha_in: float | None = None,
+        alpha_out: float | None = None,
         head_dim: int = 16,
         kv_share: int = 1,
         evaluation_tokens: int | None = None,
         precision: str = "auto",
         micro_tokens: int | None = None,
+        noise_scale: bool = False,
     ) -> None:
-        if parametrization != "sp":
-            raise SpaceError(
-                f"gpt knows no parametrization {parametrization!r} yet: write `parametrization: sp`"
-            )
+        self.parametrization = Parametrization.read(
+            parametrization,
+            {
+                "base_width": base_width,
+                "base_depth": base_depth,
+                "alpha_in": alpha_in,
+                "alpha_out": alpha_out,
+            },
+        )
         for name, given in (("head", head), ("precision", precision)):
             if given not in CHOICES[name]:
                 raise SpaceError(
@@ -79,6 +97,7 @@ class GptProxy:
         self.context, self.tied = context, head == "tied"
         self.head_dim, self.kv_share = head_dim, kv_share
         self.precision, self.micro_tokens = precision, micro_tokens
+        self.noise_scale = noise_scale
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -119,7 +138,7 @@ class GptProxy:
             "head": "tied" if self.tied else "untied",
             "head_dim": self.head_dim,
             "kv_share": self.kv_share,
-            "parametrization": "sp",
+            **self.parametrization.recipe(),
             "vocab": corpus.vocab,
             "train_hash": corpus.train_hash,
             "validation_hash": corpus.validation_hash,
@@ -134,11 +153,10 @@ class GptProxy:
         """Train one trial; StopTrial passes through. Raises SpaceError, DataError, UsageError."""
         torch.set_num_threads(1)
         self._check(trial)
-        corpus, bf16 = self.corpus, self._bf16(ctx.device)
-        model = Gpt(self.model_shape(trial.shape), trial.seed, ctx.device)
-        batches = Batches(corpus.train, self.context, trial.seed, corpus.epochs)
-        tokens = self.micro_tokens or (MICRO_TOKENS if ctx.device == "cpu" else trial.batch_tokens)
-        training = Training(model, trial, batches, ctx, max(1, tokens // self.context), bf16)
+        stepper = self._stepper(trial, ctx.device)
+        measures = self.noise_scale and trial.schedule.name != "finder"
+        measured = stepper.measured_steps() if measures else frozenset()
+        training = Training(stepper, ctx, measured)
         state = _checkpoint.load_start(trial, ctx.checkpoint_dir, ctx.parent, ctx.device)
         if state is not None:
             training.restore(state)
@@ -148,9 +166,30 @@ class GptProxy:
             return Outcome(Status.DONE, math.nan, math.nan, seen, trouble)
         if trouble:
             return Outcome(Status.DIVERGED, math.nan, math.nan, seen, trouble)
-        outcome = self._judged(model, seen, bf16)
+        outcome = self._judged(stepper.model, seen, stepper.bf16)
+        if measured:
+            told = stepper.measured_metrics(measured)
+            outcome = replace(outcome, metrics=dict(outcome.metrics) | told)
         _checkpoint.resume_file(ctx.checkpoint_dir).unlink(missing_ok=True)
         return outcome
+
+    def coordinates(self, trial: Trial, device: str = "cpu") -> Mapping[str, list[float]]:
+        """Return the RMS of the pre-activations of each kind of layer after each step of a trial.
+
+        The kinds are qkv, out, gate_up, down (over all layers) and logits; nothing is kept.
+        """
+        torch.set_num_threads(1)
+        self._check(trial)
+        return pre_activations(self._stepper(trial, device))
+
+    def _stepper(self, trial: Trial, device: str) -> Stepper:
+        shape = self.model_shape(trial.shape)
+        factors = self.parametrization.at(shape.width, shape.layers, shape.head_dim)
+        model = Gpt(shape, trial.seed, device, factors)
+        batches = Batches(self.corpus.train, self.context, trial.seed, self.corpus.epochs)
+        tokens = self.micro_tokens or (MICRO_TOKENS if device == "cpu" else trial.batch_tokens)
+        micro, bf16 = max(1, tokens // self.context), self._bf16(device)
+        return Stepper(model, trial, batches, micro=micro, bf16=bf16)
 
     def _check(self, trial: Trial) -> None:
         if trial.batch_tokens % self.context or trial.steps < 1:

@@ -71,7 +71,9 @@ def test_status_next_and_audit_of_a_finished_study(study):
     assert facts["spent_flops"] <= facts["budget_flops"]
     assert facts["audit"] == ["every stored decision is what today's policy would decide"]
     assert "held_out" in planner("status", study).stdout
-    assert json.loads(planner("next", study, "--json").stdout) is None
+    told = json.loads(planner("next", study, "--json").stdout)
+    assert told["round"] is None
+    assert all(one["saves_nats"] >= 0 and one["flops"] > 0 for one in told["worth"])
 
 
 def test_planning_again_for_money_needs_no_sweep(study, tmp_path):
@@ -116,6 +118,8 @@ def test_the_curves_of_a_sound_study_raise_no_doubt(study, tmp_path):
     fit, before = json.loads(done.stdout), json.loads((study / "fit.json").read_text())
     assert fit["findings"] == before["findings"]
     assert fit["params"] == before["params"]
+    assert sum(law["weight"] for law in fit["schedule"]["members"]) == pytest.approx(1.0)
+    assert fit["schedule"]["best"]["recommended"].keys() == {"fraction", "shape", "final_ratio"}
 
 
 def test_curves_that_never_decayed_join_the_findings(table, tmp_path):

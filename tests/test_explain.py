@@ -21,5 +21,5 @@ def test_every_decision_of_a_plan_can_be_asked_about(finished):
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(UsageError, match="there is: batch_tokens, beta2"):
+    with pytest.raises(UsageError, match="there is: batch_tokens, best_schedule, beta2"):
         explanation("everything")

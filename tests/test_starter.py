@@ -7,7 +7,7 @@ from planner.space import load_space
 from planner.starter import write_starter
 
 
-@pytest.mark.parametrize("name", ["gpt", "quickstart", "synthetic", "command"])
+@pytest.mark.parametrize("name", ["gpt", "gpt_mup", "quickstart", "synthetic", "command"])
 def test_every_starter_is_a_search_space(tmp_path, name):
     write_starter(tmp_path / "mine.yaml", name, None)
     assert load_space(tmp_path / "mine.yaml").shapes
@@ -36,5 +36,5 @@ def test_an_edited_file_is_never_overwritten(tmp_path):
 
 
 def test_an_unknown_starter_names_those_there_are(tmp_path):
-    with pytest.raises(UsageError, match="there is: command, gpt, quickstart, synthetic"):
+    with pytest.raises(UsageError, match="there is: command, gpt, gpt_mup, quickstart, synthetic"):
         write_starter(tmp_path / "mine.yaml", "llama", None)

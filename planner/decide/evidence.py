@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from planner.fit.decay import fit_decay
 from planner.fit.engine import fit_loss
 from planner.fit.held_out import Judgement, Prediction, judge
 from planner.fit.loss_fit import LossFit
@@ -21,23 +22,35 @@ from planner.run import Run
 RunsByStage = Mapping[str, Sequence[Run]]
 
 LOSS_STAGES = ("ladder", "held_out")
-HYPER_STAGES = ("lr_batch", "seeds", "confirm", "warmup")
+HYPER_STAGES = ("lr_batch", "seeds", "confirm", "design", "warmup")
+DECAY_STAGES = ("lr_batch", "seeds", "weight_decay")
 
 
-def fit_hyper_of(runs: RunsByStage) -> HyperFit:
-    """Fit learning rate, batch and warmup to the grids; prior only when there are none."""
-    return fit_hyper(_pick(runs, HYPER_STAGES))
+def fit_hyper_of(runs: RunsByStage, parametrization: str = "sp") -> HyperFit:
+    """Fit learning rate, batch, warmup and weight decay; prior only when there are no grids.
+
+    Runs that vary the weight decay would blur the learning rate's basin, so they stay out of it.
+    """
+    hyper = fit_hyper(
+        hyper_runs(runs), joint=bool(runs.get("design")), parametrization=parametrization
+    )
+    return replace(hyper, decay=fit_decay(_pick(runs, DECAY_STAGES), sigma=hyper.sigma_seed))
 
 
-def fit_loss_of(runs: RunsByStage, judgement: Judgement | None = None) -> LossFit:
+def hyper_runs(runs: RunsByStage) -> list[Run]:
+    """Return the runs that speak of learning rate, batch and warmup."""
+    return _pick(runs, HYPER_STAGES)
+
+
+def fit_loss_of(runs: RunsByStage, hyper: HyperFit, judgement: Judgement | None = None) -> LossFit:
     """Fit the loss law to the decayed ladder; a failed held-out rung widens every interval.
 
     A ladder of one seed has residuals smaller than the noise of a run, because its runs share
     their data's order; where seeds were repeated, a single run is predicted with what they show.
     Raises EvidenceError when the ladder holds too little for a law.
     """
-    observations = Observations.from_runs(loss_runs(runs))
-    fit, hyper = fit_loss(observations), fit_hyper_of(runs)
+    observations = Observations.from_runs(tuned(loss_runs(runs), hyper))
+    fit = fit_loss(observations)
     if hyper.seed_noise is not None:
         seeds = hyper.sigma_seed / float(np.median(observations.loss))
         fit = replace(fit, sigma=max(fit.sigma, seeds))
@@ -47,6 +60,22 @@ def fit_loss_of(runs: RunsByStage, judgement: Judgement | None = None) -> LossFi
 def loss_runs(runs: RunsByStage) -> list[Run]:
     """Return the runs whose losses the law may learn from: the ladder's and the rung's, decayed."""
     return [run for run in _pick(runs, LOSS_STAGES) if run.trial.schedule.name != "constant"]
+
+
+def tuned(runs: Sequence[Run], hyper: HyperFit) -> list[Run]:
+    """Return runs as they would have ended at their own best lr and batch, as far as it is known.
+
+    The branches of one trunk share its batch and learning rate, which are right for one horizon:
+    the others' losses are biased upwards, and the exponents and N* with them (science H).
+    """
+    return [
+        replace(
+            run,
+            loss=run.loss
+            - hyper.known_regret(run.size, run.tokens, run.trial.batch_tokens, run.trial.lr),
+        )
+        for run in runs
+    ]
 
 
 def judge_held_out(

@@ -19,8 +19,6 @@ import numpy as np
 
 from planner.decide.decision import Decision
 from planner.decide.rules import (
-    TAU_EXPONENT,
-    TAU_SCALE,
     beta2_rule,
     cautious_lr,
     snap_batch,
@@ -28,6 +26,7 @@ from planner.decide.rules import (
     weight_decay_rule,
 )
 from planner.estimate import Estimate
+from planner.fit.decay import RULE, TAU_EXPONENT, TAU_SCALE, DecayFit
 from planner.fit.transfer import HyperFit
 from planner.fit.warmup import DEFAULT_FRACTION, WarmupFit
 from planner.shape import Size
@@ -65,7 +64,7 @@ def rung_hyper(hyper: HyperFit, size: Size, tokens: float, *, min_batch_tokens: 
     """
     batch = snap_batch(hyper.batch(size, tokens).value, min_batch_tokens)
     lr = snap_lr(cautious_lr(hyper.lr(size, tokens, batch)))
-    return rules_at(size, tokens, batch_tokens=batch, lr=lr, warmup=hyper.warmup)
+    return rules_at(size, tokens, batch_tokens=batch, lr=lr, warmup=hyper.warmup, decay=hyper.decay)
 
 
 def rules_at(
@@ -75,6 +74,7 @@ def rules_at(
     batch_tokens: int,
     lr: float,
     warmup: WarmupFit = USUAL_WARMUP,
+    decay: DecayFit = RULE,
 ) -> RungHyper:
     """Complete a given batch and learning rate by the rules for warmup, weight decay and beta2."""
     wanted = _warmup_steps(warmup, size, tokens, batch_tokens=batch_tokens, lr=lr).value
@@ -84,7 +84,7 @@ def rules_at(
         batch_tokens=batch_tokens,
         lr=lr,
         warmup_tokens=steps * batch_tokens,
-        weight_decay=weight_decay_rule(size, tokens, batch_tokens, lr),
+        weight_decay=weight_decay_rule(size, tokens, batch_tokens, lr, factor=decay.factor.value),
         beta2=beta2_rule(batch_tokens, tokens),
     )
 
@@ -146,7 +146,6 @@ def _fitted(run: _Planned) -> tuple[Decision, ...]:
 def _by_rule(run: _Planned) -> tuple[Decision, ...]:
     """Decide what follows from a stated rule."""
     chosen = run.chosen
-    decay = chosen.weight_decay
     return (
         Decision(
             "schedule",
@@ -156,13 +155,7 @@ def _by_rule(run: _Planned) -> tuple[Decision, ...]:
             "cooldown can start earlier or later when the token budget changes.",
             label="wsd: linear warmup, constant, 1-sqrt cooldown to zero",
         ),
-        Decision(
-            "weight_decay",
-            Estimate(decay, decay / 2, decay * 2, method="published rule; a factor 2 assumed"),
-            "AdamW lambda, coupled to lr",
-            f"batch / (lr x tokens x tau) with tau = {TAU_SCALE} x (tokens per parameter)^"
-            f"{TAU_EXPONENT}: AdamW averages over the share of the run found best by Power Lines.",
-        ),
+        _weight_decay(run),
         Decision(
             "beta2",
             Estimate.exactly(chosen.beta2, "rule"),
@@ -176,6 +169,35 @@ def _by_rule(run: _Planned) -> tuple[Decision, ...]:
             "global gradient norm",
             "The usual bound; when more than 30 % of the steps clip, lower the learning rate.",
         ),
+    )
+
+
+def _weight_decay(run: _Planned) -> Decision:
+    """Decide the weight decay: the rule's, or that of own runs where they show better."""
+    fit, value = run.hyper.decay, run.chosen.weight_decay
+    factor = fit.factor
+    reason = (
+        f"batch / (lr x tokens x tau) with tau = {TAU_SCALE} x (tokens per parameter)^"
+        f"{TAU_EXPONENT}: AdamW averages over the share of the run found best by Power Lines"
+    )
+    if fit.gain is None:
+        reason += "."
+    elif factor == RULE.factor:
+        reason += f"; own runs found no better one (gain {fit.gain.value:.2g} nats, not 2 SE)."
+    else:
+        reason += f", times {factor.value:.2g}: own runs gain {fit.gain.value:.2g} nats by it."
+    return Decision(
+        "weight_decay",
+        Estimate(
+            value,
+            value * factor.value / factor.high,
+            value * factor.value / factor.low,
+            factor.level,
+            factor.method,
+        ),
+        "AdamW lambda, coupled to lr",
+        reason,
+        fit.evidence,
     )
 
 

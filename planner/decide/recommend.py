@@ -57,10 +57,22 @@ class Optimum(NamedTuple):
         return self.log_lr[:, None] - np.logaddexp(0.0, self.log_noise_batch[:, None] - log_batch)
 
 
-def recommend(surface: Surface, params: float, tokens: float, *, seed: int = 0) -> Recommendation:
-    """Return the pair of least expected regret for a run of (params, tokens)."""
+def recommend(
+    surface: Surface,
+    params: float,
+    tokens: float,
+    *,
+    batch_tokens: float | None = None,
+    seed: int = 0,
+) -> Recommendation:
+    """Return the pair of least expected regret for a run of (params, tokens).
+
+    ``batch_tokens`` fixes the batch; the expected regret then holds what that costs.
+    """
     at = _draws(surface, params, tokens, seed)
     batches = np.median(at.log_batch) + np.linspace(-BATCH_REACH, BATCH_REACH, BATCH_GRID)
+    if batch_tokens is not None:
+        batches = np.log([batch_tokens])
     best = at.log_lr_at(batches)
     rates = np.median(best, axis=0) + np.linspace(-LR_REACH, LR_REACH, LR_GRID)[:, None]
     low, high, small, large = at.curvature.T

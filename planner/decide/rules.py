@@ -1,6 +1,7 @@
 """The rules behind a run's hyperparameters: weight decay, beta2, the low side of lr, the lattice.
 
-    decay = batch / (lr D tau),  tau = 1.084 (D/N)^-.527       (how long AdamW averages, as a share)
+    decay = batch / (lr D tau),  tau = 1.084 (D/N)^-.527       (how long AdamW averages, as a share;
+                                                                planner/fit/decay.py)
     beta2 = 2^(-batch / min(1e7, D/20))                        (half-life in tokens)
 
 Proposed numbers are snapped to a lattice (lr by 2^(1/4), batch by powers of two sequences,
@@ -12,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from planner.estimate import Estimate
+from planner.fit.decay import tau_rule
 from planner.shape import Size
 
 LOW_SIDE = 0.25
@@ -21,10 +23,6 @@ MOST_LOW_SIDE = float(np.log(1.3))
 """Most taken off ln lr. The shift pays for a lopsided basin, not for ignorance: with a prior-wide
 sd (1.5) a quarter would be a factor 1.45. A factor 1.3 low costs about k ln^2 1.3 = .001 nats,
 below what seeds resolve."""
-
-TAU_SCALE, TAU_EXPONENT = 1.084, -0.527
-"""Best share of the run that AdamW averages over, against tokens per parameter (Bergsma 2025, Power
-Lines; 1e8 to 3e9 parameters, 1 to 1,000 tokens per parameter)."""
 
 HALF_LIFE_TOKENS, HALF_LIFE_SHARE = 1e7, 0.05
 """Half-life of the second moment (Marek 2025, 3e7 to 1e9 parameters), and its cap as share of D."""
@@ -38,9 +36,14 @@ LATTICE = 0.25
 Z90 = 1.6448536269514722
 
 
-def weight_decay_rule(size: Size, tokens: float, batch_tokens: int, lr: float) -> float:
-    """Return AdamW's lambda (coupled to lr) that averages over the best share of the run."""
-    tau = TAU_SCALE * (tokens / size.params_matmul) ** TAU_EXPONENT
+def weight_decay_rule(
+    size: Size, tokens: float, batch_tokens: int, lr: float, *, factor: float = 1.0
+) -> float:
+    """Return AdamW's lambda (coupled to lr) that averages over the best share of the run.
+
+    ``factor`` is the best share in units of the rule's, where own runs measured it.
+    """
+    tau = factor * tau_rule(tokens / size.params_matmul)
     return float(batch_tokens / (lr * tokens * tau))
 
 

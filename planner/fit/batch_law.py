@@ -20,8 +20,11 @@ from planner.fit.cells import BatchSweep
 from planner.fit.optimum import Density, moments
 from planner.fit.priors import Priors
 
-LEVELS, SLOPES, REACH = 241, 41, 4.0
+LEVELS, SLOPES, REACH = 241, 81, 4.0
 """Points of the grid along c and r, and its half-width in prior sd."""
+
+SCATTER_SD, SCATTERS = 0.4, np.exp(np.linspace(-1.2, 1.2, 7))
+"""sd of ln scatter, and the factors on the believed scatter that are tried (three sd)."""
 
 KEPT = 400
 """Points of the posterior kept: systematic draws, equally likely, sorted by c."""
@@ -34,6 +37,8 @@ class BatchLaw:
     tokens: float
     level: Floats
     slope: Floats
+    scatter: float
+    """sd of ln B* of single horizons round the law."""
 
     def draws(self, tokens: float, uniforms: Floats) -> Floats:
         """Return ln B* (S,) at a horizon for uniforms (S,) that pick the points."""
@@ -52,30 +57,55 @@ class BatchLaw:
             "tokens": self.tokens,
             "level": self.level.tolist(),
             "slope": self.slope.tolist(),
+            "scatter": self.scatter,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read the posterior back from plain data."""
-        return cls(data["tokens"], np.array(data["level"]), np.array(data["slope"]))
+        return cls(
+            data["tokens"], np.array(data["level"]), np.array(data["slope"]), data["scatter"]
+        )
 
 
 def fit_batch_law(sweeps: Sequence[tuple[BatchSweep, Density]], prior: Priors) -> BatchLaw:
     """Return the posterior of the law at the prior's anchor; without sweeps, the prior itself."""
+    scatters = prior.batch_scatter * (SCATTERS if sweeps else np.ones(1))
+    c, r, log_prior = _grid(prior)
+    weights = np.array([_log_weight(sweeps, prior, (c, r), float(s)) for s in scatters]) + log_prior
+    weights -= 0.5 * (np.log(scatters / prior.batch_scatter) / SCATTER_SD)[:, None, None] ** 2
+    weight = np.exp(weights - weights.max())
+    by_scatter = weight.sum((1, 2))
+    scatter = float(np.exp(by_scatter @ np.log(scatters) / by_scatter.sum()))
+    cumulative = np.cumsum(weight.sum(0)) / by_scatter.sum()
+    pick = np.searchsorted(cumulative, (np.arange(KEPT) + 0.5) / KEPT)
+    level, slope = (np.broadcast_to(axis, log_prior.shape).ravel()[pick] for axis in (c, r))
+    return BatchLaw(prior.tokens, level, slope, scatter)
+
+
+def _grid(prior: Priors) -> tuple[Floats, Floats, Floats]:
+    """Return the axes c (LEVELS, 1) and r (SLOPES,), and the log of the belief on their grid."""
     steps = np.linspace(-REACH, REACH, LEVELS)[:, None], np.linspace(-REACH, REACH, SLOPES)
     c = prior.batch.mean + prior.batch.sd * steps[0]
     r = prior.batch_slope.mean + prior.batch_slope.sd * steps[1]
-    log_weight = -0.5 * (steps[0] ** 2 + steps[1] ** 2)
+    return c, r, -0.5 * (steps[0] ** 2 + steps[1] ** 2)
+
+
+def _log_weight(
+    sweeps: Sequence[tuple[BatchSweep, Density]],
+    prior: Priors,
+    axes: tuple[Floats, Floats],
+    scatter: float,
+) -> Floats:
+    """Return the log likelihood (LEVELS, SLOPES) of the sweeps at a scatter round the law."""
+    c, r = axes
+    log_weight = np.zeros(np.broadcast_shapes(c.shape, r.shape))
     for sweep, density in sweeps:
         x, likelihood = density.x, density.probability
-        blurred = gaussian_filter1d(likelihood, prior.batch_scatter / (x[1] - x[0]), mode="nearest")
+        blurred = gaussian_filter1d(likelihood, scatter / (x[1] - x[0]), mode="nearest")
         log_likelihood = np.log(np.maximum(blurred, blurred.max() * 1e-12))
         log_weight += np.interp(c + r * np.log(sweep.tokens / prior.tokens), x, log_likelihood)
-    weight = np.exp(log_weight - log_weight.max()).ravel()
-    cumulative = np.cumsum(weight) / weight.sum()
-    pick = np.searchsorted(cumulative, (np.arange(KEPT) + 0.5) / KEPT)
-    level, slope = (np.broadcast_to(axis, log_weight.shape).ravel()[pick] for axis in (c, r))
-    return BatchLaw(prior.tokens, level, slope)
+    return log_weight
 
 
 def batch_conflict(law: BatchLaw, prior: Priors) -> float:

@@ -159,6 +159,7 @@ def _cell(group: Sequence[Run], prior: Priors, noise: SeedNoise) -> Cell:
         Points(np.log(lr), loss, np.full(len(lr), noise.sd), noise.df),
         (prior.log_k_low, prior.log_k_high),
         tolerance=noise.tolerance,
+        sides=prior.sides,
     )
     first = group[0]
     return Cell(
@@ -182,6 +183,7 @@ def _sweep(cells: Sequence[Cell], prior: Priors, noise: SeedNoise) -> tuple[Batc
         Points(np.log(batch), floors, floor_sd, noise.df + sum(len(c.keys) for c in cells)),
         (prior.log_k_batch, prior.log_k_batch),
         tolerance=noise.tolerance,
+        sides=prior.sides,
     )
     tested = tuple(float(b) for b in np.sort(batch))
     return BatchSweep(cells[0].params, cells[0].tokens, basin, tested), density

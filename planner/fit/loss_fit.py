@@ -3,11 +3,12 @@
 Statistical draws hold the law for right. Predictive draws add, per draw s (contracts.md section 1),
 
     which law       a member drawn by its weight from rolling-origin error
-    discrepancy     ln L += l r d g_s   and   ln N* += m d h_s,    d = log10(C / C_max) >= 0
+    discrepancy     ln L += l r d g_s,    ln N* += (n + m h_s) ((1 - b) d + b d^2),
 
-with l, r, m and the t tails of g, h learned by :mod:`planner.fit.discrepancy`; g and h are shared
-by all points of a draw, so that neighbouring sizes at one C move together. After a failed held-out
-rung every draw moves away from the median by ``factor``.
+d = log10(C / C_max) >= 0, with l, r, m, n, b and the t tails of g, h learned by
+:mod:`planner.fit.discrepancy`; g and h are shared by all points of a draw, so that neighbouring
+sizes at one C move together. After a failed held-out rung every draw moves away from the median by
+``factor``.
 """
 
 from __future__ import annotations
@@ -143,6 +144,10 @@ class LossFit:
             best[rows] = law_named(member.law).optimal_params(member.draws[rows], flops)
         shift = self.discrepancy.log_params(self._decades(np.array([flops])), tilt)
         return np.exp(self._widen(np.log(best)[:, None] + shift))[:, 0]
+
+    def drift(self, flops: Floats) -> Floats:
+        """Return the middle of the shifts of ln N* at each C, shape (n,)."""
+        return self.discrepancy.log_params(self._decades(flops), np.zeros(1))
 
     def widened(self, factor: float) -> LossFit:
         """Return the fit with every predictive interval ``factor`` times as wide."""

@@ -102,7 +102,7 @@ def fit_lr_law(cells: Sequence[Cell], prior: Priors, form: LrForm = SATURATING) 
     log_belief = -0.5 * (np.log(SCATTERS) / SCATTER_SD) ** 2
     evidence = [_law(cells, prior, form, float(scatter))[1] for scatter in scatters] + log_belief
     weight = np.exp(evidence - evidence.max())
-    typical = float(np.sqrt(weight @ scatters**2 / weight.sum()))
+    typical = float(np.exp(weight @ np.log(scatters) / weight.sum()))
     return _law(cells, prior, form, typical)[0]
 
 

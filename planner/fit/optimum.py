@@ -4,9 +4,9 @@
 
 The value people quote is the vertex of the parabola through the three points round the best one.
 The interval is the posterior over a grid of (x*, k_low, k_high), with L* and the noise level
-integrated out and log-normal beliefs about the curvatures. A real basin is quadratic only near its
-minimum, so a point high above the best counts with a model error of MISFIT times its rise. A
-diverged run is a bound: its loss is at least that of the best run.
+integrated out and log-normal beliefs about the curvatures and their ratio. A real basin is
+quadratic only near its minimum, so a point counts with a model error of MISFIT times its rise above
+the best and its distance from it. A diverged run is a bound: its loss is at least that of the best.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from planner.estimate import LEVEL
 from planner.fit.priors import Normal
 
 MISFIT = 0.1
-"""Model error as a share of a point's rise above the best: a x2 step away the quadratic form is
-good to about a tenth (the Step Law basins: 5-point parabolas are worse than 3-point ones)."""
+"""Model error as a share of a point's rise above the best, per x2 step away from it: the first term
+neglected is cubic, so the quadratic form is good to a tenth one step away, to a third at three."""
 
 REACH = 3.0
 """How far beyond the tested range x* may lie (ln 20)."""
@@ -110,12 +110,18 @@ class Density:
 
 
 def locate(
-    points: Points, curvature: tuple[Normal, Normal], *, tolerance: float
+    points: Points,
+    curvature: tuple[Normal, Normal],
+    *,
+    tolerance: float,
+    sides: float | None = None,
 ) -> tuple[Basin, Density]:
     """Locate the minimum of measured losses; x* within ln 20 of the tested range.
 
-    ``curvature`` holds the beliefs about (ln k_low, ln k_high), ``tolerance`` (nats) says what
-    counts as flat. At least two losses must be values, at two different x.
+    ``curvature`` holds the beliefs about (ln k_low, ln k_high), ``sides`` the sd of their
+    difference round the believed one where they are known to be alike (None: independent),
+    ``tolerance`` (nats) says what counts as flat. At least two losses must be values, at two
+    different x.
     """
     x, loss, ok = points.x, points.loss, points.done
     if np.unique(x[ok]).size < 2:
@@ -123,14 +129,14 @@ def locate(
     grid = np.linspace(x.min() - REACH, x.max() + REACH, GRID)
     steps = np.linspace(-3.0, 3.0, CURVATURES)
     log_k = [belief.mean + belief.sd * steps for belief in curvature]
-    weight, floors, floor_var = _posterior(points, (grid, log_k[0], log_k[1]), curvature)
+    belief = _belief(log_k[0], log_k[1], curvature, sides)
+    weight, floors, floor_var = _posterior(points, (grid, log_k[0], log_k[1]), belief)
     density = Density(grid, weight.sum((1, 2)))
     k_low = Normal(*moments(log_k[0], weight.sum((0, 2))))
     k_high = Normal(*moments(log_k[1], weight.sum((0, 1))))
     floor, spread = moments(floors, weight)
     centre, width = density.mean_sd()
-    best = x[ok][np.argmin(loss[ok])]
-    tested = x if ok.all() else x[ok | (x > best)]
+    inside = _interior(points, density)
     basin = Basin(
         x=centre,
         sd=width,
@@ -142,12 +148,8 @@ def locate(
         log_k_low=k_low,
         log_k_high=k_high,
         flat=_flat(density, np.exp(k_low.mean), np.exp(k_high.mean), tolerance),
-        interior_low=bool(
-            best > tested.min() and density.probability[grid > tested.min()].sum() >= SURE
-        ),
-        interior_high=bool(
-            best < tested.max() and density.probability[grid < tested.max()].sum() >= SURE
-        ),
+        interior_low=inside[0],
+        interior_high=inside[1],
     )
     return basin, density
 
@@ -175,8 +177,17 @@ def moments(values: Floats, weight: Floats) -> tuple[float, float]:
     return mean, float(np.sqrt(max(np.sum(weight * (values - mean) ** 2), 0.0)))
 
 
+def _belief(
+    log_low: Floats, log_high: Floats, curvature: tuple[Normal, Normal], sides: float | None
+) -> Floats:
+    """Return the log of the belief (K, K) about the curvatures, up to a constant."""
+    low, high = log_low[:, None] - curvature[0].mean, log_high - curvature[1].mean
+    belief = -0.5 * ((low / curvature[0].sd) ** 2 + (high / curvature[1].sd) ** 2)
+    return belief if sides is None else belief - 0.5 * ((high - low) / sides) ** 2
+
+
 def _posterior(
-    points: Points, axes: tuple[Floats, Floats, Floats], curvature: tuple[Normal, Normal]
+    points: Points, axes: tuple[Floats, Floats, Floats], belief: Floats
 ) -> tuple[Floats, Floats, float]:
     """Return weights (G, K, K) that sum to 1, L* given (x*, k_low, k_high), its variance."""
     grid, log_low, log_high = axes
@@ -188,7 +199,8 @@ def _posterior(
         + np.exp(log_high)[:, None] * above[:, None, None]
     )
     best = float(loss[ok].min())
-    noise = np.hypot(sd[ok], MISFIT * (loss[ok] - best))
+    away = np.abs(x[ok] - x[ok][np.argmin(loss[ok])]) / np.log(2)
+    noise = np.hypot(sd[ok], MISFIT * away * (loss[ok] - best))
     precision = noise**-2
     gap = loss[ok] - rise[..., ok]
     floor_var = float(1 / precision.sum())
@@ -198,11 +210,23 @@ def _posterior(
     if not ok.all():
         beyond = (floors[..., None] + rise[..., ~ok] - best) / np.sqrt(sd[~ok] ** 2 + floor_var)
         log_weight = log_weight + log_ndtr(beyond).sum(-1)
-    low, high = curvature
-    log_weight -= 0.5 * ((log_low[:, None] - low.mean) / low.sd) ** 2
-    log_weight -= 0.5 * ((log_high - high.mean) / high.sd) ** 2
+    log_weight += belief
     weight = np.exp(log_weight - log_weight.max())
     return weight / weight.sum(), floors, floor_var
+
+
+def _interior(points: Points, density: Density) -> tuple[bool, bool]:
+    """Say whether x* lies above the lowest and below the highest point tested.
+
+    A diverged run tests the side above the best one, and only that.
+    """
+    x, ok = points.x, points.done
+    best = x[ok][np.argmin(points.loss[ok])]
+    tested = x if ok.all() else x[ok | (x > best)]
+    low, high = tested.min(), tested.max()
+    above = density.probability[density.x > low].sum() >= SURE
+    below = density.probability[density.x < high].sum() >= SURE
+    return bool(best > low and above), bool(best < high and below)
 
 
 def _flat(density: Density, k_low: float, k_high: float, tolerance: float) -> tuple[float, float]:

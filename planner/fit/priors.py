@@ -89,6 +89,9 @@ class Priors:
     """The same above lr*."""
     log_k_batch: Normal
     """ln curvature of the loss in ln B, either side."""
+    sides: float | None = None
+    """sd of ln(k_high / k_low) round what their means say, for lr and batch; None where the two
+    spreads were measured, each for itself."""
     lr_scatter: float = 0.16
     """sd of ln lr* of single cells round the law: in-sample residual of the Step Law runs."""
     lr_drift: float = 0.35
@@ -199,6 +202,10 @@ def _widened(prior: Priors) -> Priors:
     )
 
 
+ALIKE = float(np.log(2))
+"""Both sides of a smooth basin share the curvature at its minimum; over the points that count its
+cubic term sets them apart by a factor of about two. It replaces a measured spread."""
+
 BYTE_K_LOW, BYTE_K_HIGH, BYTE_K_BATCH = _log(0.03, 0.6), _log(0.04, 0.7), _log(0.03, 0.8)
 """Curvatures of byte-level proxies (N 1e4-1e5, D 5e5-4e6, AdamW): own measurements."""
 
@@ -249,6 +256,7 @@ def _others() -> Priors:
         log_k_low=Normal(BYTE_K_LOW.mean, 1.2),
         log_k_high=Normal(BYTE_K_HIGH.mean, 1.4),
         log_k_batch=Normal(BYTE_K_BATCH.mean, 1.6),
+        sides=ALIKE,
         lr_scatter=0.2,
         source="Porian, DeepSeek, Power Lines, Bjorck, Filatov, Zhang; no Step Law run",
     )

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from planner.arrays import Flags, Floats
 from planner.fit.law_fit import LawFit
@@ -48,6 +49,9 @@ FADE = 16.0
 (Muennighoff et al. 2023); beyond, runs overfit and say little about fresh data."""
 
 
+Rows = npt.NDArray[np.intp]
+
+
 @dataclass(frozen=True)
 class Origin:
     """A cut in C: ``after`` (n,) picks the runs held out, which have ``votes`` (m,), sum 1.
@@ -75,12 +79,16 @@ class Trial:
 
 @dataclass(frozen=True)
 class Rolling:
-    """All laws at all origins: ``trials`` [law][origin], None where a law had too few rows."""
+    """All laws at all origins: ``trials`` [law][origin], None where a law had too few rows.
+
+    ``run`` (n,) numbers the run of every row.
+    """
 
     fits: tuple[LawFit, ...]
     origins: tuple[Origin, ...]
     trials: tuple[tuple[Trial | None, ...], ...]
     noise: float
+    run: Rows
 
     @property
     def mean_squares(self) -> Floats:
@@ -154,10 +162,11 @@ def fresh_weights(observations: Observations) -> Floats:
 
 def rolling_origin(fits: Sequence[LawFit], flops: Floats, group: Sequence[str]) -> Rolling:
     """Fit every law below every origin, with its own delta, and let it meet the runs above."""
-    origins = _origins(flops, group, fits[0].points.weights)
+    run = np.unique(np.asarray(group), return_inverse=True)[1]
+    origins = _origins(flops, run, fits[0].points.weights)
     trials = tuple(tuple(_trial(fit, origin) for origin in origins) for fit in fits)
     noise = max(min(fit.sigma for fit in fits), LEAST_NOISE)
-    return Rolling(tuple(fits), origins, trials, noise)
+    return Rolling(tuple(fits), origins, trials, noise, run)
 
 
 def stacking_weights(rolling: Rolling) -> Floats:
@@ -211,9 +220,8 @@ def _sound(rolling: Rolling) -> list[int]:
     return [k for k in sound if k == rolling.plain or rolling.fits[k].law.n_free > least]
 
 
-def _origins(flops: Floats, group: Sequence[str], weights: Floats) -> tuple[Origin, ...]:
+def _origins(flops: Floats, run: Rows, weights: Floats) -> tuple[Origin, ...]:
     log_c = np.log10(flops)
-    _, run = np.unique(np.asarray(group), return_inverse=True)
     found: list[Origin] = []
     for share in HELD_OUT:
         cut = log_c.max() - share * np.ptp(log_c)

@@ -46,27 +46,19 @@ STEPS, ENOUGH, LONGEST = 40, 1e-7, 1.0
 
 
 class Rows(Protocol):
-    """Runs or candidates as arrays (n,)."""
+    """Runs or candidates as arrays (n,); tokens are horizons, ``lr`` peak learning rates."""
 
     @property
-    def params(self) -> Floats:
-        """N."""
-        ...
+    def params(self) -> Floats: ...  # noqa: D102
 
     @property
-    def tokens(self) -> Floats:
-        """D, the horizon."""
-        ...
+    def tokens(self) -> Floats: ...  # noqa: D102
 
     @property
-    def batch_tokens(self) -> Floats:
-        """B in tokens."""
-        ...
+    def batch_tokens(self) -> Floats: ...  # noqa: D102
 
     @property
-    def lr(self) -> Floats:
-        """Peak learning rate."""
-        ...
+    def lr(self) -> Floats: ...  # noqa: D102
 
 
 class Unknowns(NamedTuple):
@@ -143,6 +135,23 @@ class Surface:
         """Return the cells' floors L0 (K,) in nats and their sd (K,): the loss at lr* and B*."""
         where = Unknowns(len(self.cells)).floor(np.arange(len(self.cells)))
         return self.mean[where], np.sqrt(np.diag(self.covariance)[where])
+
+    def regret(self, rows: Rows) -> Floats:
+        """Return what the lr and batch of runs (n,) in known cells cost there, nats (n,).
+
+        By the posterior's mean: only what is known to be off counts, not what may be.
+        """
+        return self._at(rows).loss(self.mean).excess
+
+    def optimum(self, params: float, tokens: float, batch_tokens: float) -> tuple[float, float]:
+        """Return ln lr* at a batch and ln B*, by the mean; a known cell's own scatter included."""
+        n, d = np.log(params / self.prior.params), np.log(tokens / self.prior.tokens)
+        a, p, q, s, g, c, r = self.mean[:7]
+        saturation = np.logaddexp(0.0, s + g * d - np.log(batch_tokens))
+        known = np.flatnonzero(np.abs(np.log(self.cells / [params, tokens])).max(axis=1) <= SAME)
+        at = Unknowns(len(self.cells))
+        own_lr, own_batch = (self.mean[at.lr(known)].sum(), self.mean[at.batch(known)].sum())
+        return float(a + p * n + q * d - saturation + own_lr), float(c + r * d + own_batch)
 
     def _at(self, rows: Rows) -> _Located:
         place = np.log(np.stack([rows.params, rows.tokens], axis=1))

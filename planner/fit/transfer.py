@@ -39,10 +39,14 @@ from planner.fit.cells import (
     seed_noise,
     usable,
 )
+from planner.fit.curvature import log_normal, pooled, pooled_batch
+from planner.fit.decay import RULE, DecayFit
+from planner.fit.joint import joint_laws
 from planner.fit.lr_choice import LrComparison, compare_forms
 from planner.fit.lr_forms import FORMS
 from planner.fit.lr_law import LrLaw, fit_lr_law
-from planner.fit.priors import PUBLISHED_FLOPS, Normal, Priors
+from planner.fit.parametrization import transfer_prior, uncovered
+from planner.fit.priors import PUBLISHED_FLOPS, Priors
 from planner.fit.transfer_findings import form_findings, transfer_findings
 from planner.fit.warmup import WarmupFit, fit_warmup
 from planner.run import Run
@@ -77,6 +81,7 @@ class HyperFit:
     batch_sweeps: tuple[BatchSweep, ...]
     warmup: WarmupFit
     findings: tuple[Finding, ...]
+    decay: DecayFit = RULE
 
     @property
     def own_share(self) -> float:
@@ -95,7 +100,7 @@ class HyperFit:
         mean, sd = self.lr_law.predict(self._params(size), tokens, batch_tokens)
         wide = float(np.hypot(sd, self._lr_spread(size, tokens)))
         method = "MAP of own cells and published priors, Laplace; + scatter and drift"
-        return _log_normal(mean, wide, level, method)
+        return log_normal(mean, wide, level, method)
 
     def lr_draws(
         self, size: Size, tokens: float, batch_tokens: float, *, draws: int = DRAWS, seed: int = 0
@@ -119,7 +124,7 @@ class HyperFit:
         """Return predictive draws (draws,) of the best batch in tokens."""
         rng = np.random.default_rng(seed)
         drift = self.prior.batch_drift * self._decades(size, tokens)
-        spread = np.hypot(self.prior.batch_scatter, drift)
+        spread = np.hypot(self.batch_law.scatter, drift)
         law = self.batch_law.draws(tokens, rng.permutation(_even(draws)))
         log_batch = law + spread * ndtri(rng.permutation(_even(draws)))
         return np.asarray(np.exp(log_batch), dtype=np.float64)
@@ -132,6 +137,17 @@ class HyperFit:
     def batch_regret(self, log_batch_error: float) -> float:
         """Return what a batch exp(log_batch_error) times the best one costs, in nats."""
         return self.k_batch.value * log_batch_error**2
+
+    def known_regret(self, size: Size, tokens: float, batch_tokens: float, lr: float) -> float:
+        """Return what a run's lr and batch are known to cost, nats: at the laws' means.
+
+        Unlike the mean of :meth:`regret_draws` it holds nothing for not knowing the laws: that is
+        common to all runs of a ladder, while a branch's distance from its own optimum is not.
+        """
+        best = self.lr_law.predict(self._params(size), tokens, batch_tokens)[0]
+        batch = self.batch_law.level + self.batch_law.slope * np.log(tokens / self.batch_law.tokens)
+        off_batch = float(np.log(batch_tokens) - batch.mean())
+        return self.regret(float(np.log(lr) - best)) + self.batch_regret(off_batch)
 
     def regret_draws(
         self, size: Size, tokens: float, batch_tokens: float, lr: float, *, draws: int = DRAWS
@@ -179,6 +195,7 @@ class HyperFit:
             "cells": [cell.to_json() for cell in self.cells],
             "batch_sweeps": [sweep.to_json() for sweep in self.batch_sweeps],
             "warmup": self.warmup.to_json(),
+            "decay": self.decay.to_json(),
             "findings": [finding.to_json() for finding in self.findings],
         }
 
@@ -201,20 +218,28 @@ class HyperFit:
             batch_sweeps=tuple(BatchSweep.from_json(s) for s in data["batch_sweeps"]),
             warmup=WarmupFit.from_json(data["warmup"]),
             findings=tuple(Finding.from_json(finding) for finding in data["findings"]),
+            decay=DecayFit.from_json(data["decay"]) if "decay" in data else RULE,
         )
 
 
-def fit_hyper(runs: Sequence[Run], *, prior: Priors | None = None) -> HyperFit:
+def fit_hyper(
+    runs: Sequence[Run],
+    *,
+    prior: Priors | None = None,
+    joint: bool = False,
+    parametrization: str = "sp",
+) -> HyperFit:
     """Fit learning rate, batch and warmup to whatever the runs hold; never refuses.
 
     Used are runs with schedule wsd that are done or diverged. ``prior`` defaults to the published
     beliefs at the anchor. Without a cell of three learning rates the fit is the prior at
     the prior's own anchor: state ``Priors.published(params_non_embedding, tokens)`` near the
-    runs in question, or small sizes get absurdly wide intervals.
+    runs in question, or small sizes get absurdly wide intervals. ``joint`` takes the laws from all
+    runs at once (:mod:`planner.fit.joint`), for runs that a design placed outside basins.
     """
     runs = usable(runs)
     measured = seed_noise(runs)
-    beliefs = prior or _published_at_anchor(runs)
+    beliefs = prior or transfer_prior(_published_at_anchor(runs), parametrization)
     noise = noise_of_one_run(measured, beliefs)
     cells = find_cells(runs, beliefs, noise)
     located = batch_sweeps(cells, beliefs, noise)
@@ -222,6 +247,8 @@ def fit_hyper(runs: Sequence[Run], *, prior: Priors | None = None) -> HyperFit:
     forms = compare_forms(cells, beliefs)
     lr_law = fit_lr_law(cells, beliefs, FORMS[forms.chosen])
     batch_law = fit_batch_law(located, beliefs)
+    if joint and runs:
+        lr_law, batch_law = joint_laws(runs, beliefs, noise.sd)
     at_anchor = 6 * beliefs.params * beliefs.tokens
     flops = [cell.flops for cell in cells] or [*PUBLISHED_FLOPS, at_anchor]
     return HyperFit(
@@ -229,9 +256,9 @@ def fit_hyper(runs: Sequence[Run], *, prior: Priors | None = None) -> HyperFit:
         lr_law=lr_law,
         lr_forms=forms,
         batch_law=batch_law,
-        k_low=_pooled(beliefs.log_k_low, [cell.basin.log_k_low for cell in cells]),
-        k_high=_pooled(beliefs.log_k_high, [cell.basin.log_k_high for cell in cells]),
-        k_batch=_pooled_batch(beliefs, sweeps),
+        k_low=pooled(beliefs.log_k_low, [cell.basin.log_k_low for cell in cells]),
+        k_high=pooled(beliefs.log_k_high, [cell.basin.log_k_high for cell in cells]),
+        k_batch=pooled_batch(beliefs, sweeps),
         seed_noise=measured,
         sigma_seed=noise.sd,
         flops=(min(flops), max(flops)),
@@ -242,6 +269,7 @@ def fit_hyper(runs: Sequence[Run], *, prior: Priors | None = None) -> HyperFit:
         findings=(
             *transfer_findings(cells, sweeps, lr_law, batch_law, beliefs),
             *form_findings(forms),
+            *uncovered(parametrization),
         ),
     )
 
@@ -256,28 +284,6 @@ def _published_at_anchor(runs: Sequence[Run]) -> Priors:
         return Priors.published()
     params, non_embedding, tokens = max(places, key=lambda p: (places.count(p), -p[0], -p[2]))
     return replace(Priors.published(non_embedding, tokens), params=params)
-
-
-def _pooled(prior: Normal, posteriors: Sequence[Normal]) -> Estimate:
-    """Combine posteriors of one ln k that each used the prior: it must count once."""
-    precision, total = prior.sd**-2, prior.mean * prior.sd**-2
-    for own in posteriors:
-        precision += own.sd**-2 - prior.sd**-2
-        total += own.mean * own.sd**-2 - prior.mean * prior.sd**-2
-    precision = max(precision, prior.sd**-2)
-    method = f"log-normal prior and {len(posteriors)} own basins"
-    return _log_normal(total / precision, float(precision**-0.5), LEVEL, method)
-
-
-def _pooled_batch(prior: Priors, sweeps: Sequence[BatchSweep]) -> Estimate:
-    sides = [side for s in sweeps for side in (s.basin.log_k_low, s.basin.log_k_high)]
-    return _pooled(prior.log_k_batch, sides)
-
-
-def _log_normal(mean: float, sd: float, level: float, method: str) -> Estimate:
-    reach = float(ndtri((1 + level) / 2)) * sd
-    low, value, high = np.exp([mean - reach, mean, mean + reach])
-    return Estimate(float(value), float(low), float(high), level, method)
 
 
 def _even(n: int) -> Floats:

@@ -148,7 +148,7 @@ def _learning_rates(hyper: HyperFit, chosen: Allocation, flops: float) -> Gain:
     target = chosen.size.flops(chosen.tokens)
     shrink = float(np.sqrt(flops / target))
     size, tokens = Size(*(shrink * n for n in astuple(chosen.size))), chosen.tokens * shrink
-    scatter = hyper.prior.lr_scatter**2
+    scatter = hyper.lr_law.scatter**2
     here, there = _log_lr(hyper, chosen.size, chosen.tokens), _log_lr(hyper, size, tokens)
     left = remaining_variance(here, there[:, None], np.array([BASIN_SD**2 + scatter]))
     before = here.var() + scatter + _drift(hyper, target, hyper.flops[1])

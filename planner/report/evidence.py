@@ -85,6 +85,8 @@ def evidence(study: ReportInput) -> Section:
             for one in study.rounds
         )
         blocks.append(Table(("Stage", "Question", "Trials", "Spent"), rows))
+    if forks := [run for run in study.runs if run.done and run.trial.parent is not None]:
+        blocks.append(Paragraph(_forks(study, forks), "Forks."))
     if seeds := [run for run in study.in_stage("seeds") if run.done]:
         blocks.append(Paragraph(_seeds(seeds), "Seeds."))
     return Section("Evidence", (*blocks, *_failures(study)))
@@ -154,6 +156,27 @@ def _fitted(study: ReportInput) -> str:
         f"{text.count(seen.params[1])} parameters ({study.fit.n_convention}), "
         f"{text.count(seen.tokens[0])} to {text.count(seen.tokens[1])} tokens, "
         f"{text.flops(seen.flops[0])} to {text.flops(seen.flops[1])}."
+    )
+
+
+def _forks(study: ReportInput, forks: list[Run]) -> str:
+    """Say what branches saved, and what sharing a trunk's batch and learning rate cost them."""
+    trunks = {run.trial.parent for run in forks}
+    spent = sum(run.spent_flops for run in study.runs if run.key in trunks or run in forks)
+    alone = sum(run.flops for run in forks)
+    told = (
+        f"{text.plural(len(forks), 'run')} branched off {text.plural(len(trunks), 'trunk')}: "
+        f"{text.flops(spent)} instead of {text.flops(alone)} for as many runs from the start, "
+        f"{text.percent(1 - spent / alone)} less."
+    )
+    if study.hyper is None:
+        return told
+    cost = [study.hyper.known_regret(r.size, r.tokens, r.trial.batch_tokens, r.trial.lr)
+            for r in forks]  # fmt: skip
+    return (
+        f"{told} They share their trunk's batch and learning rate, right for one horizon only; by "
+        f"the fitted basins that cost them {min(cost):.3f} to {max(cost):.3f} nats, taken "
+        "off before the law was fitted."
     )
 
 

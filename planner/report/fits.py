@@ -46,7 +46,9 @@ def loss_law(study: ReportInput, pictures: Mapping[str, Picture]) -> Section:
         "Beyond the largest fitted run every decade of compute adds a scale of "
         f"{text.percent(fit.discrepancy.loss_per_decade)} of the reducible loss (loss - E) and of "
         f"{fit.discrepancy.ln_n_per_decade:.2g} in the logarithm of the best size, with the tails "
-        f"of Student's t ({fit.discrepancy.freedom:g} degrees of freedom).{widened}"
+        f"of Student's t ({fit.discrepancy.freedom:g} degrees of freedom). The bend of the best "
+        "size inside the data moves that logarithm by "
+        f"{fit.discrepancy.ln_n_drift:+.2g} in the first decade.{widened}"
     )
     ranges = np.quantile(fit.draws, [0.05, 0.95], axis=0)
     rows = tuple(

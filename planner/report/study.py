@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from planner.decide.evidence import LOSS_STAGES
+from planner.decide.evidence import LOSS_STAGES, tuned
 from planner.fit.held_out import Judgement, Prediction
 from planner.fit.loss_fit import LossFit
 from planner.fit.transfer import HyperFit
@@ -54,7 +54,8 @@ class ReportInput:
             return self.observations
         unjudged = "held_out" if self.judgement is None else ""
         ladder = self.in_stage(*(stage for stage in LOSS_STAGES if stage != unjudged))
-        return Observations.from_runs([r for r in ladder if r.trial.schedule.name != "constant"])
+        decayed = [run for run in ladder if run.trial.schedule.name != "constant"]
+        return Observations.from_runs(tuned(decayed, self.hyper) if self.hyper else decayed)
 
     def stage(self, run: Run) -> str:
         """Return the stage a run belongs to."""

@@ -2,7 +2,8 @@
 
 The ladder's largest run C_max is the largest cell of sizes x horizons for which
 
-    finder + lr_batch + seeds + confirm + warmup + ladder(C_max) + held_out(C_max) <= .97 * budget
+    finder + lr_batch + seeds + confirm + warmup + weight_decay + ladder(C_max) + held_out(C_max)
+        <= .97 * budget
 
 holds with every stage at its *worst case* (grids extended as far as they may), so the budget can
 never be exceeded; the last 3 % pay for attempts lost to crashes. The held-out rung costs sizes x
@@ -107,11 +108,6 @@ class Layout:
 
 def lay_out(space: SearchSpace, proxy: Proxy) -> Layout:
     """Solve C_max from the budget. Raises BudgetError with what the smallest ladder would take."""
-    if space.stages.weight_decay:
-        raise SpaceError(
-            "stages.weight_decay cannot be swept in this version: write off, and every run follows "
-            "one rule (`planner explain weight_decay`)"
-        )
     cells = _cells(space, proxy)
     limit = (1 - RESERVE) * space.budget.flops
     levels = sorted({cell.flops for cell in cells if _in_ladder(cell)})
@@ -143,6 +139,11 @@ def finder_batch(space: SearchSpace) -> int:
 def batches(space: SearchSpace) -> list[int]:
     """Return the batches of the grid as powers of two, rising."""
     return sorted({2 ** round(math.log2(batch)) for batch in space.batch_tokens.values()})
+
+
+def confirm_flops(cell: Cell) -> float:
+    """Return the most a confirmation at a cell may cost."""
+    return (CONFIRM_LRS + CONFIRM_EXTRA) * cell.flops
 
 
 def trunk_groups(cells: Sequence[Cell], forks: bool) -> list[list[Cell]]:
@@ -255,15 +256,26 @@ def _prices(
     if on.seeds > 1:
         add("seeds", on.seeds - 1, one)
     if confirm is not None:
-        add("confirm", CONFIRM_LRS, confirm.flops, CONFIRM_EXTRA)
+        found.append(_confirmation(confirm, designed=on.confirm == "design"))
     if on.warmup:
         add("warmup", 2, one)
+    if on.weight_decay:
+        add("weight_decay", 2, one)
     if on.ladder:
         cost, trials = ladder_cost(ladder, space.horizons.forks and "fork" in able)
         found.append(StagePrice("ladder", trials, cost, cost))
     if on.held_out:
         add("held_out", on.held_out.sizes, held_out_flops)
     return found
+
+
+def _confirmation(cell: Cell, *, designed: bool) -> StagePrice:
+    """Price the confirmation at a cell, or the design that may cost as much instead."""
+    most = CONFIRM_LRS + CONFIRM_EXTRA
+    worst = confirm_flops(cell)
+    if designed:
+        return StagePrice("design", most, worst, worst)
+    return StagePrice("confirm", CONFIRM_LRS, CONFIRM_LRS * cell.flops, worst)
 
 
 def ladder_cost(ladder: Sequence[Cell], forks: bool, decay_ratio: float = 0.2) -> tuple[float, int]:

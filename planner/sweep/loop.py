@@ -195,6 +195,7 @@ class RoundRunner:
         else:
             outcome, seconds, device = event.outcome, event.seconds, event.device
         paid_from = max(trial.fork_at, int(outcome.metrics.get("resumed_tokens", 0)))
+        besides = outcome.metrics.get("measured_tokens", 0)  # passes that trained nothing
         return Run(
             trial=trial,
             key=event.key,
@@ -203,7 +204,7 @@ class RoundRunner:
             loss_se=outcome.loss_se,
             size=size,
             tokens=outcome.tokens,
-            spent_flops=size.flops(max(0, outcome.tokens - paid_from)),
+            spent_flops=size.flops(max(0, outcome.tokens - paid_from) + besides),
             seconds=seconds,
             device=device,
             note=outcome.note,

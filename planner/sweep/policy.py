@@ -11,7 +11,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from planner.run import Round, Run
-from planner.sweep.stages import confirm, finder, held_out, ladder, lr_batch, seeds, warmup
+from planner.sweep.stages import (
+    confirm,
+    design,
+    finder,
+    held_out,
+    ladder,
+    lr_batch,
+    seeds,
+    warmup,
+    weight_decay,
+)
 from planner.sweep.state import StudyState
 
 POLICY_VERSION = "1"
@@ -21,7 +31,9 @@ STAGES = (
     (lr_batch.STAGE, lr_batch.propose),
     (seeds.STAGE, seeds.propose),
     (confirm.STAGE, confirm.propose),
+    (design.STAGE, design.propose),
     (warmup.STAGE, warmup.propose),
+    (weight_decay.STAGE, weight_decay.propose),
     (ladder.STAGE, ladder.propose),
     (held_out.STAGE, held_out.propose),
 )

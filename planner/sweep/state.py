@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from planner.decide.evidence import fit_hyper_of
 from planner.fit.held_out import Prediction
+from planner.fit.transfer import HyperFit
 from planner.proxy import Proxy, TransformerProxy
 from planner.run import Round, Run, Trial
 from planner.space import SearchSpace
@@ -29,6 +31,10 @@ class StudyState:
         """Return the trial's key under this study's recipe."""
         return trial.key(self.recipe)
 
+    def cost(self, trial: Trial) -> float:
+        """Return the FLOPs a trial is to spend: a fork's branch only."""
+        return self.proxy.size(trial.shape).flops(trial.new_tokens)
+
     def rounds_of(self, stage: str) -> tuple[Round, ...]:
         """Return the rounds a stage has proposed."""
         return tuple(entry for entry in self.rounds if entry.stage == stage)
@@ -38,6 +44,11 @@ class StudyState:
         trials = [trial for entry in self.rounds_of(stage) for trial in entry.trials]
         found = [self.runs.get(self.key(trial)) for trial in trials]
         return tuple(run for run in found if run is not None)
+
+    @property
+    def hyper(self) -> HyperFit:
+        """What the runs so far say of learning rate, batch, warmup and weight decay."""
+        return fit_hyper_of(self.runs_by_stage, self.recipe.get("parametrization", "sp"))
 
     @property
     def runs_by_stage(self) -> dict[str, tuple[Run, ...]]:

@@ -25,7 +25,7 @@ import numpy as np
 from scipy.optimize import curve_fit
 from scipy.stats import binomtest, norm
 
-from planner.decide.evidence import fit_hyper_of, fit_loss_of, judge_held_out
+from planner.decide.evidence import fit_loss_of, judge_held_out
 from planner.ledger import Ledger
 from planner.observations import Observations
 from planner.proxies.synthetic import SyntheticProxy
@@ -142,9 +142,10 @@ def _hold(
 ) -> Outcome:
     runs = state.runs_by_stage
     ladder = {stage: ended for stage, ended in runs.items() if stage != "held_out"}
-    before = fit_loss_of(ladder)
+    hyper = state.hyper
+    before = fit_loss_of(ladder, hyper)
     judgement = judge_held_out(state.prediction, runs, before.sigma)
-    fit, hyper = fit_loss_of(runs, judgement), fit_hyper_of(runs)
+    fit = fit_loss_of(runs, hyper, judgement)
     target = REACH * layout.c_max
     draws = np.log(fit.optimal_params_draws(target))
     best = float(proxy.truth.optimal_size(target))

@@ -178,8 +178,9 @@ def table(cases: list[Case]) -> None:
     for q in quantities:
         print(line(f"all forms: {q}", [c for c in cases if c.quantity == q]))
     for form in TRUTHS:
-        losses = [c for c in cases if c.form == form and c.quantity.startswith("ln L")]
-        print(line(f"{form}: ln L, both", losses))
+        for name in ("ln L", "ln N*"):
+            both = [c for c in cases if c.form == form and c.quantity.startswith(name)]
+            print(line(f"{form}: {name}, both", both))
     for runs in sorted({c.runs for c in cases}):
         some = [c for c in cases if c.runs == runs and c.quantity.startswith("ln L")]
         print(line(f"{runs} runs: ln L, both", some))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planner.decide.evidence import fit_loss_of, judge_held_out, loss_runs
+from planner.decide.evidence import fit_hyper_of, fit_loss_of, judge_held_out, loss_runs
 from planner.ledger import Ledger
 from planner.sweep.inline import InlineExecutor
 from planner.sweep.loop import prepare, run_sweep, state_of
@@ -36,9 +36,9 @@ def test_a_run_is_predicted_with_the_noise_its_seeds_show(state):
     loud = tuple(
         replace(run, loss=run.loss + 0.1 * (-1) ** i) for i, run in enumerate(runs["seeds"])
     )
-    quiet, noisy = fit_loss_of(runs), fit_loss_of(runs | {"seeds": loud})
+    quiet, noisy = (fit_loss_of(by, fit_hyper_of(by)) for by in (runs, runs | {"seeds": loud}))
     assert noisy.sigma > 3 * quiet.sigma
-    assert noisy.params == quiet.params
+    assert noisy.params["E"] == pytest.approx(quiet.params["E"], rel=0.1)
 
 
 def test_the_rung_is_judged_by_size_whatever_the_order_it_ended_in(state):
@@ -62,6 +62,6 @@ def test_a_failed_rung_widens_every_interval(state):
     judgement = judge_held_out(state.prediction, failed, 0.01)
     assert judgement is not None
     assert not judgement.inside98
-    wide = fit_loss_of(failed, judgement).loss_draws(np.array([1e6]), np.array([1e8]))
-    fair = fit_loss_of(failed).loss_draws(np.array([1e6]), np.array([1e8]))
+    wide = fit_loss_of(failed, state.hyper, judgement).loss_draws(np.array([1e6]), np.array([1e8]))
+    fair = fit_loss_of(failed, state.hyper).loss_draws(np.array([1e6]), np.array([1e8]))
     assert np.log(wide).std() > 1.5 * np.log(fair).std()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
 from planner.decide.decision import Decision
 from planner.decide.hyper import hyper_decisions, rules_at, rung_hyper
+from planner.estimate import Estimate
+from planner.fit.decay import DecayFit
 from planner.fit.transfer import fit_hyper
 from planner.shape import ShapeFamily
 
@@ -30,6 +32,46 @@ def test_warmup_is_whole_steps_at_least_twenty_and_never_most_of_the_run():
     assert found.warmup_tokens <= 0.05 * 4e6
     tiny = rules_at(SIZE, 256 * 10, batch_tokens=256, lr=0.016)
     assert tiny.warmup_tokens == 256 * 5
+
+
+def test_weight_decay_follows_a_measured_timescale_and_says_so():
+    gain = Estimate(0.01, 0.005, 0.015)
+    longer = replace(
+        HYPER, decay=DecayFit(Estimate(2.0, 1.5, 3.0, method="parabola"), gain, ("k",))
+    )
+    rule, found = (
+        next(
+            d
+            for d in hyper_decisions(h, SIZE, 4e6, min_batch_tokens=128)
+            if d.name == "weight_decay"
+        )
+        for h in (HYPER, longer)
+    )
+    assert found.estimate.value == pytest.approx(rule.estimate.value / 2)
+    assert found.estimate.low == pytest.approx(rule.estimate.value / 3)
+    assert found.estimate.high == pytest.approx(rule.estimate.value / 1.5)
+    assert "own runs" in found.reason
+    assert found.evidence == ("k",)
+    kept = replace(HYPER, decay=DecayFit(gain=gain, evidence=("k",)))
+    (kept,) = (
+        d
+        for d in hyper_decisions(kept, SIZE, 4e6, min_batch_tokens=128)
+        if d.name == "weight_decay"
+    )
+    assert kept.estimate == rule.estimate
+    assert "no better one" in kept.reason
+
+
+def test_warmup_is_stated_in_steps_tokens_and_as_a_fraction():
+    found = next(
+        d
+        for d in hyper_decisions(HYPER, SIZE, 4e6, min_batch_tokens=128)
+        if d.name == "warmup_tokens"
+    )
+    batch = rung_hyper(HYPER, SIZE, 4e6, min_batch_tokens=128).batch_tokens
+    assert found.unit == "tokens"
+    assert f"{found.estimate.value / batch:.0f} steps" in found.reason
+    assert f"{found.estimate.value / 4e6:.2g} of the run" in found.reason
 
 
 def test_decisions_hold_what_the_rung_trains_with_and_survive_json():

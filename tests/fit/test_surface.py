@@ -82,3 +82,14 @@ def test_a_run_elsewhere_is_refused():
     away = Runs(np.array([7e8]), np.array([2e9]), np.array([2.0**18]), np.array([1e-3]))
     with pytest.raises(ValueError, match="outside the cells"):
         fitted(away, np.array([2.5]))
+
+
+def test_regret_and_optimum_of_a_known_cell():
+    world, runs = World(noise=1e-4), grid()
+    found = fitted(runs, world.loss(runs, np.random.default_rng(0)))
+    log_lr, log_batch = found.optimum(1e8, 2e9, 2.0**18)
+    assert abs(log_lr - world.log_lr(1e8, 2e9, 2.0**18)) < 0.1
+    assert abs(log_batch - world.log_batch(2e9)) < 0.15
+    off = Runs(np.array([1e8]), np.array([2e9]), np.array([2.0**18]), np.exp([log_lr + 1]))
+    true = world.k[1] + world.h * (np.log(2.0**18) - world.log_batch(2e9)) ** 2
+    np.testing.assert_allclose(found.regret(off), true, rtol=0.2)

@@ -79,6 +79,27 @@ def test_one_place_leaves_the_slopes_to_the_prior_and_says_so() -> None:
     assert "batch-not-varied" in codes(fit_hyper(world().anchor(batches=(512,))))
 
 
+def test_horizons_at_one_batch_each_do_not_carry_the_rate_over_tokens() -> None:
+    planted = world(noise=0.002)
+    rates = 0.016 * 2.0 ** np.arange(-2, 3)
+    runs = [
+        run
+        for tokens, batch in ((1_000_000, 256), (4_000_000, 1024))
+        for run in planted.cell(2e4, tokens, batch, rates)
+    ]
+    assert "lr-tokens-or-batch" in codes(fit_hyper(runs))
+    swept = planted.cell(2e4, 1_000_000, 1024, rates)
+    assert "lr-tokens-or-batch" not in codes(fit_hyper([*runs, *swept]))
+
+
+def test_own_runs_share_in_the_batch_too() -> None:
+    planted = world()
+    alone, varied = fit_hyper(planted.anchor(batches=(512,))), fit_hyper(full(planted))
+    assert alone.own_share_batch < 0.05 < varied.own_share_batch < 1
+    assert varied.to_json()["own_share_batch"] == varied.own_share_batch
+    assert varied.to_json()["lr_forms"]["chosen"] == "saturating"
+
+
 def test_a_batch_optimum_below_the_grid_is_a_bound() -> None:
     planted = world(noise=0.002)
     fit = fit_hyper(planted.anchor(batches=(1024, 2048, 4096)))

@@ -11,6 +11,7 @@ from planner.proxies._loop import Monitor
 from planner.proxies.gpt import GptProxy
 from planner.proxy import StopTrial
 from planner.run import Schedule, Status, Trial
+from tests.proxies.toy_tokens import write_tokens
 
 CONTEXT, BATCH = 16, 64
 STEPS = 1_000
@@ -18,17 +19,7 @@ STEPS = 1_000
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Tokens of a noisy cycle: easy enough to learn in seconds, never learned exactly."""
-    folder = tmp_path_factory.mktemp("tokens")
-    noise = np.random.default_rng(0)
-    for name, count in (("train", 80_000), ("validation", 5_000)):
-        tokens = np.arange(count) % 7 + 7 * noise.integers(0, 2, count)
-        tokens.astype(np.uint16).tofile(folder / f"{name}.bin")
-    return {
-        "tokens": str(folder / "train.bin"),
-        "validation": str(folder / "validation.bin"),
-        "evaluation_tokens": 4_096,
-    }
+    return write_tokens(tmp_path_factory.mktemp("tokens"))
 
 
 @pytest.fixture
@@ -174,7 +165,7 @@ def test_size_is_that_of_the_model_shape(proxy):
 
 
 @pytest.mark.parametrize(
-    "options", [{"parametrization": "mup"}, {"head": "none"}, {"precision": "fp8"}]
+    "options", [{"parametrization": "ntk"}, {"head": "none"}, {"precision": "fp8"}]
 )
 def test_an_unknown_option_gets_a_sentence(data, options):
     with pytest.raises(SpaceError, match="write"):

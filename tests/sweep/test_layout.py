@@ -41,9 +41,12 @@ def test_too_few_cells_is_a_matter_of_the_space(tmp_path):
         lay_out(small_space(tmp_path, "horizons.tokens_per_run=[1M]"), PROXY)
 
 
-def test_a_weight_decay_sweep_is_refused_with_the_rule_instead(tmp_path):
-    with pytest.raises(SpaceError, match="explain weight_decay"):
-        lay_out(small_space(tmp_path, "stages.weight_decay=on"), PROXY)
+def test_a_weight_decay_sweep_costs_two_runs_at_the_anchor(tmp_path):
+    layout = lay_out(small_space(tmp_path, "stages.weight_decay=on"), PROXY)
+    price = next(stage for stage in layout.stages if stage.name == "weight_decay")
+    assert (price.trials, price.flops) == (2, 2 * layout.anchor.flops)
+    plain = lay_out(small_space(tmp_path), PROXY)
+    assert "weight_decay" not in [stage.name for stage in plain.stages]
 
 
 def test_a_proxy_that_cannot_fork_is_priced_for_whole_runs(tmp_path):

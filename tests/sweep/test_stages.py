@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from planner.decide.evidence import fit_hyper_of
 from planner.ledger import Ledger
 from planner.sweep.inline import InlineExecutor
 from planner.sweep.loop import prepare, run_sweep, state_of
@@ -56,6 +57,24 @@ def test_seeds_and_warmup_vary_nothing_else(state):
     for run in state.runs_of("warmup"):
         assert (run.trial.lr, run.trial.batch_tokens) == (best.lr, best.batch_tokens)
         assert run.trial.warmup_tokens != best.warmup_tokens
+
+
+def test_weight_decay_is_asked_for_once_round_the_rule_and_only_when_on(state, tmp_path):
+    assert not state.runs_of("weight_decay")
+    cheap = ("stages.weight_decay=on", "stages.confirm=off", "stages.held_out=off")
+    on = swept(tmp_path, *cheap)
+    best = min(on.runs_of("lr_batch"), key=lambda run: run.loss).trial
+    tried = [run.trial for run in on.runs_of("weight_decay")]
+    assert [trial.weight_decay / best.weight_decay for trial in tried] == [0.25, 4.0]
+    assert {(trial.lr, trial.batch_tokens, trial.seed) for trial in tried} == {
+        (best.lr, best.batch_tokens, best.seed)
+    }
+    fit = fit_hyper_of(on.runs_by_stage)
+    assert fit.decay.measured
+    assert (
+        fit.cells
+        == fit_hyper_of({k: v for k, v in on.runs_by_stage.items() if k != "weight_decay"}).cells
+    )
 
 
 def test_confirmation_is_at_a_larger_size(state):

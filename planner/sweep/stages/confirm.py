@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from planner.decide.evidence import fit_hyper_of
 from planner.decide.hyper import rung_hyper
 from planner.sweep.layout import CONFIRM_EXTRA, CONFIRM_LRS
 from planner.sweep.stages import lr_batch
@@ -16,13 +15,13 @@ STAGE = "confirm"
 def propose(state: StudyState) -> Proposal | None:
     """Ask for a x2 grid round the law's learning rate, extended once at an edge."""
     cell = state.layout.confirm
-    if cell is None:
+    if cell is None or state.space.stages.confirm == "design":
         return None
     factor = state.space.lr.factor
     grid = lr_batch.observed_grid(state, STAGE)
     if not grid:
         hyper = rung_hyper(
-            fit_hyper_of(state.runs_by_stage),
+            state.hyper,
             cell.size,
             cell.tokens,
             min_batch_tokens=state.min_batch_tokens,

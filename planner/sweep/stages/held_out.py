@@ -12,7 +12,7 @@ import numpy as np
 
 from planner.arrays import Floats
 from planner.decide.allocate import best_size
-from planner.decide.evidence import fit_hyper_of, fit_loss_of, loss_runs
+from planner.decide.evidence import fit_loss_of, loss_runs
 from planner.decide.hyper import rung_hyper
 from planner.fit.held_out import Prediction, predict_held_out
 from planner.fit.transfer import HyperFit
@@ -28,7 +28,7 @@ STAGE = "held_out"
 
 def predict(state: StudyState, ledger_hash: str) -> Prediction:
     """Choose the rung's sizes and predict their losses. Raises EvidenceError if no law holds."""
-    fit = fit_loss_of(state.runs_by_stage)
+    fit = fit_loss_of(state.runs_by_stage, state.hyper)
     flops = state.layout.held_out_flops
     cells = _candidates(state, flops)
     sizes = [cell.size for cell in cells]
@@ -38,7 +38,7 @@ def predict(state: StudyState, ledger_hash: str) -> Prediction:
     wanted = [middle * 2.0 ** (i - (count - 1) / 2) for i in range(count)]
     chosen = _nearest_distinct(cells, wanted)
     rungs = [(cell.shape, cell.size.params_matmul, cell.tokens, cell.flops) for cell in chosen]
-    hyper = fit_hyper_of(state.runs_by_stage)
+    hyper = state.hyper
     regret = _excess_regret(state, hyper, chosen, len(fit.draws))
     return predict_held_out(fit, rungs, ledger_hash, regret)
 
@@ -47,7 +47,7 @@ def propose(state: StudyState) -> Proposal | None:
     """Ask for the predicted rung, once; the prediction must be in the ledger first."""
     if state.prediction is None or state.rounds_of(STAGE):
         return None
-    fit = fit_hyper_of(state.runs_by_stage)
+    fit = state.hyper
     trials = []
     for rung in state.prediction.rungs:
         cell = Cell(rung.shape, state.proxy.size(rung.shape), round(rung.tokens))
@@ -59,12 +59,13 @@ def propose(state: StudyState) -> Proposal | None:
 def _excess_regret(state: StudyState, fit: HyperFit, cells: Sequence[Cell], draws: int) -> Floats:
     """Draw (draws, n) what the rung's lr and batch cost beyond what the ladder's already did.
 
-    The law was fitted to runs that paid a regret of their own; with one set of draws for both, what
-    they share cancels, and what remains grows with the distance from the ladder.
+    The law was fitted to runs that paid a regret of their own, less what was known of it; with one
+    set of draws for both, what they share cancels, and what remains grows with the distance.
     """
     ladder = [run for run in loss_runs(state.runs_by_stage) if run.trial.stage != STAGE]
     paid = [
         fit.regret_draws(run.size, run.tokens, run.trial.batch_tokens, run.trial.lr, draws=draws)
+        - fit.known_regret(run.size, run.tokens, run.trial.batch_tokens, run.trial.lr)
         for run in ladder
     ]
     rung = []

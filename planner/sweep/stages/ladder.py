@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from planner.decide.evidence import fit_hyper_of
 from planner.decide.hyper import rung_hyper
 from planner.fit.transfer import HyperFit
 from planner.run import Trial
@@ -29,7 +28,7 @@ def propose(state: StudyState) -> Proposal | None:
     rounds = state.rounds_of(STAGE)
     groups = list(_groups(state))
     if not rounds:
-        hyper = fit_hyper_of(state.runs_by_stage)
+        hyper = state.hyper
         trials = tuple(_first_trial(state, hyper, group) for group in groups)
         return Proposal(trials, "the ladder's trunks: every size to its longest horizon")
     if len(rounds) > 1:

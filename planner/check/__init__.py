@@ -1,0 +1,1 @@
+"""Pre-flight checks: what should hold before a study's money is spent. One file per question."""

@@ -1,0 +1,130 @@
+"""What a WSD fork ladder costs and saves against runs tuned one by one, and its bias in N*.
+
+Three sizes x four horizons within a factor 4 (gpt proxy, embedded text, CPU). Learning rate and
+batch of every cell are tuned once, on seed 0, by a x2 grid in lr at two batches and the joint
+surface. Then, per seed: every cell by itself at its own optimum; and the fork ladder, one trunk a
+size at the optimum of the horizons' geometric middle, one cooldown a horizon, as it comes and with
+the known regret of its batch and lr taken off. ln N* by Chinchilla's law at the middle compute.
+
+    python -m tests.benchmarks.bench_forks [SEEDS] [FOLDER]
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from planner.arrays import Floats
+from planner.decide.hyper import snap_lr
+from planner.fit.joint import Columns
+from planner.fit.laws import CHINCHILLA, optimal_params
+from planner.fit.points import Points
+from planner.fit.priors import Priors
+from planner.fit.solve import solve
+from planner.fit.surface import Surface
+from planner.run import Trial
+from planner.sweep.layout import Cell
+from planner.sweep.trials import fork_of, trunk_of
+from tests.benchmarks.trainer import Trainer
+
+WIDTHS = (16, 32, 48)
+HORIZONS = (256_000, 400_000, 640_000, 1_000_000)
+BATCHES = (128, 512)
+RATES = (0.008, 0.016, 0.032)
+NOISE = 0.006
+
+
+def main(seeds: int = 5, folder: str | None = None) -> None:
+    """Print the table."""
+    trainer = Trainer(Path(folder or tempfile.mkdtemp()), 2 * max(HORIZONS))
+    cells = [trainer.cell(width, tokens) for width, tokens in product(WIDTHS, HORIZONS)]
+    surface = _tuned(trainer, cells)
+    alone, forked = [], []
+    for seed in range(seeds):
+        own = [_best(trainer, surface, cell, seed) for cell in cells]
+        alone.append(trainer.train(own))
+        forked.append(_ladder(trainer, surface, cells, seed))
+        spent = [sum(t.new_tokens for t in own), forked[-1][2]]
+        print(
+            f"seed {seed}: fork - tuned, millinats:",
+            *(f"{1e3 * d:+.0f}" for d in np.subtract(forked[-1][0], alone[-1])),
+            f"| tokens {spent[1] / spent[0] - 1:+.1%}",
+            flush=True,
+        )
+    plain = np.array([ladder[0] for ladder in forked])
+    regret = np.array([ladder[1] for ladder in forked])
+    best = np.array([_log_n(cells, row) for row in alone])
+    for name, losses in (("fork ladder", plain), ("corrected", plain - regret)):
+        off = np.array([_log_n(cells, row) for row in losses]) - best
+        se = off.std(ddof=1) / math.sqrt(seeds) if seeds > 1 else math.nan
+        print(f"{name:12s} ln N* against tuned runs: bias {off.mean():+.3f} +- {se:.3f}")
+    print(f"sd of ln N* between seeds, tuned runs: {best.std(ddof=1):.3f}")
+
+
+def _tuned(trainer: Trainer, cells: list[Cell]) -> Surface:
+    trials = [
+        trainer.trial(cell, batch, snap_lr(lr))
+        for cell in cells
+        for batch in BATCHES
+        for lr in RATES
+    ]
+    sizes = {cell.shape["width"]: cell.size.params_matmul for cell in cells}
+    rows = Columns.of(trials, [sizes[trial.shape["width"]] for trial in trials])
+    places = np.unique(np.stack([rows.params, rows.tokens], axis=1), axis=0)
+    middle = cells[len(cells) // 2]
+    prior = Priors.published(middle.size.params_matmul, middle.tokens)
+    return Surface.believed(prior, places, NOISE).given(rows, np.array(trainer.train(trials)))
+
+
+def _best(trainer: Trainer, surface: Surface, cell: Cell, seed: int) -> Trial:
+    """Return the run at the surface's optimum of a cell, its own scatter included."""
+    params = cell.size.params_matmul
+    log_batch = surface.optimum(params, cell.tokens, 1.0)[1]
+    batch = max(128, 2 ** round(log_batch / math.log(2)))
+    log_lr = surface.optimum(params, cell.tokens, batch)[0]
+    return trainer.trial(cell, batch, snap_lr(math.exp(log_lr)), seed)
+
+
+def _ladder(
+    trainer: Trainer, surface: Surface, cells: list[Cell], seed: int
+) -> tuple[Floats, Floats, float]:
+    """Return losses and known regrets (cells,), and the tokens trained."""
+    groups = [[c for c in cells if c.shape["width"] == width] for width in WIDTHS]
+    trunks = []
+    for group in groups:
+        middle = Cell(
+            group[0].shape,
+            group[0].size,
+            round(math.sqrt(group[0].tokens * group[-1].tokens)),
+        )
+        like = _best(trainer, surface, middle, seed)
+        whole = trainer.trial(group[-1], like.batch_tokens, like.lr, seed)
+        trunks.append(trunk_of(whole, [cell.tokens for cell in group]))
+    trainer.train(trunks)
+    forks = [
+        fork_of(trunk, trainer.key(trunk), cell.tokens)
+        for group, trunk in zip(groups, trunks, strict=True)
+        for cell in group
+    ]
+    losses = np.array(trainer.train(forks))
+    regret = surface.regret(
+        Columns.of(forks, [c.size.params_matmul for group in groups for c in group])
+    )
+    return losses, regret, float(sum(t.new_tokens for t in [*trunks, *forks]))
+
+
+def _log_n(cells: list[Cell], losses: Floats | list[float]) -> float:
+    params = np.array([cell.size.params_matmul for cell in cells])
+    points = Points.of(params, np.array([float(c.tokens) for c in cells]), np.array(losses))
+    theta = solve(points, CHINCHILLA, np.inf).theta
+    flops = np.exp(np.mean([math.log(cell.flops) for cell in cells]))
+    return float(np.log(optimal_params(theta, flops)))
+
+
+if __name__ == "__main__":
+    main(*(int(a) if a.isdigit() else a for a in sys.argv[1:]))  # type: ignore[arg-type]
