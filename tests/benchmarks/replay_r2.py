@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from planner.arrays import Floats
+from planner.fit.engine import fit_loss
 from planner.fit.law_fit import LawFit, fit_law
-from planner.fit.laws import CHINCHILLA, Law
+from planner.fit.laws import Law
 from planner.fit.points import Points
 from planner.fit.registry import law_named
 from planner.sweep.replay.buy import buy
@@ -26,6 +27,7 @@ from planner.sweep.replay.joint import JointDesign, cells_of, posterior, regret,
 from planner.sweep.replay.policies import CostRandomPolicy, GridPolicy, RandomPolicy
 from planner.sweep.replay.pool import Offer, Policy, Pool, Seen, Target, same_cell
 from tests.benchmarks import steplaw
+from tests.benchmarks.bench_extrapolation import observations
 from tests.benchmarks.draws_design import DRIFT, DrawsDesign
 
 DATA = Path("../shared/data")
@@ -107,7 +109,7 @@ def lr_bsz() -> tuple[Pool, Seen]:
 
 
 def joint_r2(pool: Pool, test: Seen, seen: Seen) -> float:
-    """Return the score of the joint surface, its floors carried on by Chinchilla's law.
+    """Return the score of the joint surface, its floors carried on by the laws' average.
 
     Floors of cells with few runs are weighed by what their sd leaves beside the law's own scatter.
     """
@@ -116,10 +118,9 @@ def joint_r2(pool: Pool, test: Seen, seen: Seen) -> float:
     floor, sd = surface.floors()
     known = ~same_cell(*cells.T, (pool.target.params, pool.target.tokens))
     n, d = cells[known].T
-    points = Points.of(n, d, floor[known], 1.0 / (sd[known] ** 2 + LAW_SCATTER**2))
-    law = fit_law(points, CHINCHILLA, None, tuple(map(str, range(len(n)))), 0)
-    theta = np.array(list(law.params.values()))
-    level = CHINCHILLA.predict(theta, test.params, test.tokens)
+    floors = observations(n, d, 6 * n * d, floor[known])
+    law = fit_loss(floors, weights=1.0 / (sd[known] ** 2 + LAW_SCATTER**2))
+    level = law.predict(test.params[:1], test.tokens[:1])[0].value
     return r_squared(level + surface.excess(test, surface.mean), test.loss)
 
 
