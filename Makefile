@@ -28,6 +28,10 @@ bench-fit: .venv/test.ok
 bench-hyper: .venv/test.ok
 	$(RUN)/python -m tests.benchmarks.bench_hyper
 
+# Where the next run goes: replays of published tables (minutes, two processes).
+bench-design: .venv/test.ok
+	$(RUN)/python -m tests.benchmarks.bench_design
+
 bench-synthetic: .venv/test.ok
 	$(RUN)/python -m tests.benchmarks.bench_synthetic
 

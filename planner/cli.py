@@ -254,3 +254,28 @@ def report(
     from planner.offline import report_command
 
     report_command(source, out)
+
+
+@app.command()
+def replay(
+    tables: Annotated[list[Path], typer.Argument(help="Published runs: lr, batch, N, D, loss.")],
+    target: Annotated[str, typer.Option(help="`params == 1.07e9 and tokens == 1e11`")],
+    budget: Annotated[str, typer.Option(help="In target runs: 0.1x.")],
+    max_proxy: Annotated[str | None, typer.Option(help="Dearest proxy, such as 0.03x.")] = None,
+    policy: Annotated[
+        str, typer.Option(help="ours, random, cost-random, grid, v-optimal or tpe.")
+    ] = "ours",
+    without_prior: Annotated[
+        str | None, typer.Option(help="steplaw (all fitted on those runs) or all.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Replays, each with its own draw of rows.")] = 10,
+    where: Annotated[str | None, typer.Option(help="Rows to keep: `tokens > 1e9`.")] = None,
+    map_: Annotated[list[str] | None, typer.Option("--map", help="theirs=ours")] = None,
+    json: Json = False,
+) -> None:
+    """Replay the sweep on a published table: what a policy would have recommended, at what cost."""
+    from planner.replay import ReplayOptions, replay_command
+
+    maps = tuple(map_ or ())
+    options = ReplayOptions(target, budget, max_proxy, policy, without_prior, seeds, where, maps)
+    replay_command(tables, options, as_json=json)

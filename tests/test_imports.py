@@ -33,6 +33,7 @@ def _imported(statement: str) -> set[str]:
         ("import planner.fit, planner.fit.loss_fit, planner.fit.transfer", {"scipy"}),
         ("import planner.plan.make, planner.decide.hyper", {"scipy"}),
         ("import planner.sweep.policy, planner.sweep.loop", {"scipy"}),
+        ("import planner.replay, planner.sweep.search", {"scipy"}),
         ("import planner.proxies.synthetic, planner.proxies.command", set()),
     ],
 )
@@ -47,7 +48,8 @@ def test_help_prints_every_command_without_heavy_imports():
         text=True,
         check=True,
     )
-    for verb in ("init", "sweep", "status", "next", "explain", "fit", "predict", "plan", "report"):
+    verbs = "init sweep status next explain fit predict plan report replay"
+    for verb in verbs.split():
         assert verb in done.stdout
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not loaded & (HEAVY | {"numpy", "pydantic"})
@@ -59,6 +61,7 @@ def test_help_prints_every_command_without_heavy_imports():
         ("proxies/synthetic.py", "import planner.plan.make"),
         ("proxies/gpt.py", "import planner.sweep.loop"),
         ("planner/decide/hyper.py", "import torch"),
+        ("planner/sweep/policy.py", "import optuna"),
         ("planner/fit/laws.py", "import planner.decide.hyper"),
     ],
 )

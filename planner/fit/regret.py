@@ -67,6 +67,16 @@ class RegretSurface:
         """Return what training the cell at (lr, batch) gives away, nats, never below 0."""
         return np.asarray(np.maximum(self.loss(lr, batch_tokens) - self.least, 0.0))
 
+    def best_lr(self, batch_tokens: float) -> float:
+        """Return the best learning rate at a batch; the cell's own best outside the hull."""
+        lr = np.linspace(self.hull[:, 0].min(), self.hull[:, 0].max(), GRID)
+        where = np.column_stack([lr, np.full(GRID, np.log(batch_tokens))])
+        inside = _inside(self.hull, where)
+        if not inside.any():
+            return float(np.exp(self.best[0]))
+        losses = _terms(where[inside] - self.centre) @ self.coefficients
+        return float(np.exp(lr[inside][losses.argmin()]))
+
     def to_json(self) -> dict[str, Any]:
         """Return the surface as plain data; a diverged run's loss is null."""
         runs = [[u, v, y if np.isfinite(y) else None] for u, v, y in self.runs.tolist()]

@@ -121,6 +121,10 @@ class Surface:
         loss = at.loss(theta)
         return loss.jacobian, _variance(loss.excess, self.sigma)
 
+    def excess(self, rows: Rows, theta: Floats) -> Floats:
+        """Return how far (n,) runs at ``rows`` lie above their cells' floors under theta, nats."""
+        return self._at(rows).loss(theta).excess
+
     def draws(self, size: int, rng: np.random.Generator) -> Floats:
         """Return draws (size, P) of theta."""
         values, vectors = np.linalg.eigh(self.covariance)

@@ -11,17 +11,17 @@ import time
 
 from planner.errors import BudgetError, SpaceError
 from planner.ledger import Ledger
-from planner.space import SearchSpace
+from planner.space import Budget
 from planner.units import format_duration
 
 GO_ON = "what has ended is kept; raise it and run the same command again"
 
 
 class Limits:
-    """The budget of a space, with the clock of this command."""
+    """A budget, with the price of a device hour and the clock of this command."""
 
-    def __init__(self, space: SearchSpace) -> None:
-        self._budget, self._price = space.budget, space.target.get("price")
+    def __init__(self, budget: Budget, price: float | None = None) -> None:
+        self._budget, self._price = budget, price
         self._began = time.monotonic()
         if self._budget.usd is not None and self._price is None:
             raise SpaceError("budget.usd needs a price per device hour: state target.price")

@@ -32,6 +32,16 @@ MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
+class Bench:
+    """What a round is run on: the proxy, what identifies it, and the name of the executor."""
+
+    spec: ProxySpec
+    proxy: Proxy
+    recipe: Mapping[str, Any]
+    host: str
+
+
+@dataclass(frozen=True)
 class Setup:
     """What a search space becomes before the first trial: pure, and the same on every resume."""
 
@@ -40,6 +50,11 @@ class Setup:
     proxy: Proxy
     recipe: Mapping[str, Any]
     layout: Layout
+
+    @property
+    def bench(self) -> Bench:
+        """What its rounds are run on."""
+        return Bench(self.spec, self.proxy, self.recipe, self.space.executor.name)
 
 
 def prepare(space: SearchSpace) -> Setup:
@@ -78,7 +93,7 @@ def run_sweep(
     than half of a round failed; what has ended is safe in the ledger in every case.
     """
     executor: Executor | None = None
-    limits = Limits(setup.space)
+    limits = Limits(setup.space.budget, setup.space.target.get("price"))
     try:
         while True:
             state = state_of(setup, ledger)
@@ -91,7 +106,7 @@ def run_sweep(
             if step.number > len(state.rounds):
                 ledger.decided(step, POLICY_VERSION)
             executor = executor or make_executor()
-            _RoundRunner(setup, ledger, executor, watch, limits).run(step)
+            RoundRunner(setup.bench, ledger, executor, watch, limits).run(step)
     finally:
         if executor is not None:
             executor.close()
@@ -105,13 +120,13 @@ def _open_round(state: StudyState) -> Round | None:
     return last if any(state.key(trial) not in state.runs for trial in last.trials) else None
 
 
-class _RoundRunner:
+class RoundRunner:
     """Runs the trials of one round that have not ended yet, longest first."""
 
     def __init__(
-        self, setup: Setup, ledger: Ledger, executor: Executor, watch: Watch, limits: Limits
+        self, bench: Bench, ledger: Ledger, executor: Executor, watch: Watch, limits: Limits
     ) -> None:
-        self._setup, self._ledger, self._executor, self._watch = setup, ledger, executor, watch
+        self._bench, self._ledger, self._executor, self._watch = bench, ledger, executor, watch
         self._limits = limits
         self._trials: dict[str, Trial] = {}
         self._running: dict[str, float] = {}
@@ -122,7 +137,7 @@ class _RoundRunner:
         self._trials = {
             key: trial
             for trial in step.trials
-            if (key := trial.key(self._setup.recipe)) not in self._ledger.runs
+            if (key := trial.key(self._bench.recipe)) not in self._ledger.runs
         }
         queue = sorted(self._trials, key=lambda key: (-self._cost(self._trials[key]), key))
         self._watch.round_begins(step, len(queue), self._ledger.spent_flops)
@@ -134,18 +149,18 @@ class _RoundRunner:
         self._refuse_failures(step)
 
     def _cost(self, trial: Trial) -> float:
-        return self._setup.proxy.size(trial.shape).flops(trial.new_tokens)
+        return self._bench.proxy.size(trial.shape).flops(trial.new_tokens)
 
     def _submit(self, key: str) -> None:
-        trial, size = self._trials[key], self._setup.proxy.size(self._trials[key].shape)
+        trial, size = self._trials[key], self._bench.proxy.size(self._trials[key].shape)
         cost = size.flops(trial.new_tokens)
         self._limits.guard(self._ledger, sum(self._running.values()), cost)
         attempt = self._ledger.attempts(key) + 1
-        self._ledger.started(key, attempt, self._setup.space.executor.name, trial, size)
+        self._ledger.started(key, attempt, self._bench.host, trial, size)
         parent = None if trial.parent is None else str(self._ledger.checkpoint_dir(trial.parent))
         folder = str(self._ledger.checkpoint_dir(key))
         self._running[key] = cost
-        self._executor.submit(Job(key, trial, attempt, self._setup.spec, folder, parent))
+        self._executor.submit(Job(key, trial, attempt, self._bench.spec, folder, parent))
 
     def _handle(self, event: Event) -> list[str]:
         """Take one event; return the keys that must be tried again."""
@@ -173,7 +188,7 @@ class _RoundRunner:
 
     def _run_of(self, trial: Trial, event: Ended | Died) -> Run:
         """Record what an attempt came to; a worker's last death leaves no tokens and no loss."""
-        size, seconds, device = self._setup.proxy.size(trial.shape), 0.0, ""
+        size, seconds, device = self._bench.proxy.size(trial.shape), 0.0, ""
         if isinstance(event, Died):
             note = f"its worker died {self._deaths[event.key]} times: {event.note}"
             outcome = Outcome(Status.FAILED, math.nan, math.nan, 0, note)
@@ -198,7 +213,7 @@ class _RoundRunner:
         )
 
     def _refuse_failures(self, step: Round) -> None:
-        runs = [self._ledger.runs[trial.key(self._setup.recipe)] for trial in step.trials]
+        runs = [self._ledger.runs[trial.key(self._bench.recipe)] for trial in step.trials]
         failed = [run for run in runs if run.status is Status.FAILED]
         if 2 * len(failed) > len(runs):
             raise TooManyFailuresError(

@@ -50,9 +50,17 @@ class Clean:
 
 @np.errstate(all="ignore")  # a product that overflows is infinite, and its row is dropped for that
 def clean(
-    sources: Sequence[Path], maps: Sequence[str], where: str | None, *, all_rows: bool
+    sources: Sequence[Path],
+    maps: Sequence[str],
+    where: str | None,
+    *,
+    all_rows: bool,
+    diverged: bool = False,
 ) -> Clean:
-    """Read sources and keep what is sound. Raises TableError when nothing is."""
+    """Read sources and keep what is sound. Raises TableError when nothing is.
+
+    ``diverged`` keeps the runs that diverged too, and those without a loss: they were paid for.
+    """
     table = ", ".join(map(str, sources))
     got = gather(sources, maps)
     frame, numbers = got.frame, _numbers(got.frame)
@@ -66,7 +74,7 @@ def clean(
     if where and not chosen.any():
         raise TableError(f"no row of {table} satisfies --where '{where}'")
     status = np.where(_trunks(frame, settled.status), "checkpoint", settled.status)
-    rows = _sound(frame[chosen], numbers[chosen], status[chosen], table)
+    rows = _sound(frame[chosen], numbers[chosen], status[chosen], table, diverged=diverged)
     return replace(
         rows,
         dropped=(*got.dropped, *settled.dropped, *rows.dropped),
@@ -75,7 +83,9 @@ def clean(
     )
 
 
-def _sound(frame: pd.DataFrame, numbers: pd.DataFrame, status: Labels, table: str) -> Clean:
+def _sound(
+    frame: pd.DataFrame, numbers: pd.DataFrame, status: Labels, table: str, *, diverged: bool
+) -> Clean:
     """Return the rows with a loss and two of N, D and C, and why the others have not."""
     convention = n_column(numbers, table)
     ncd, flops_convention, notes = complete(numbers, convention)
@@ -83,7 +93,9 @@ def _sound(frame: pd.DataFrame, numbers: pd.DataFrame, status: Labels, table: st
         if source in frame.columns:  # what is inferred must not hide a cell that makes no sense
             ncd[name][is_garbled(frame[source])] = np.nan
     values = {"loss": numbers["loss"].to_numpy(), **ncd}
-    reasons = _reasons(frame, values, convention, status)
+    lost = diverged & ((status == "diverged") | ~np.isfinite(values["loss"]))
+    checked = values | {"loss": np.where(lost, 1.0, values["loss"])}  # no loss, and none needed
+    reasons = _reasons(frame, checked, convention, np.where(lost, "", status))
     sound = reasons == ""
     if not sound.any():
         why = "; ".join(list(dict.fromkeys(reasons.tolist()))[:3])

@@ -56,6 +56,20 @@ def read_runs(
     return RunsTable(_observations(rows), rows.dropped, tuple(sorted(rows.unknown)), rows.notes)
 
 
+def read_attempts(
+    paths: Sequence[Path], maps: Sequence[str] = (), where: str | None = None
+) -> RunsTable:
+    """Read every run that was paid for: those that diverged stay, with the loss they had or nan.
+
+    Rows whose losses are only upper bounds are left out. Raises TableError as :func:`read_runs`.
+    """
+    rows = clean(paths, maps, where, all_rows=False, diverged=True)
+    runs = _observations(rows)
+    bounds = tuple((runs.key[i], "its loss is a bound") for i in np.flatnonzero(runs.censored))
+    dropped = (*rows.dropped, *bounds)
+    return RunsTable(runs.take(~runs.censored), dropped, tuple(sorted(rows.unknown)), rows.notes)
+
+
 def _observations(rows: Clean) -> Observations:
     frame, numbers = rows.frame, rows.numbers
     return Observations(

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from planner.fit.regret import RegretSurface, fit_regret
-from tests.benchmarks.steplaw import DATA, StepLaw, cells, load
+from planner.sweep.replay.pool import Seen, same_cell
+from tests.benchmarks.steplaw import DATA, cells, load
 
 FROZEN = Path(__file__).parent / "steplaw_surface.json"
 DIGITS = 6
@@ -65,9 +66,9 @@ The constant 2e-3 was read off these runs too, as one round number: not quite bl
 """
 
 
-def surface_of(runs: StepLaw, cell: tuple[float, float]) -> RegretSurface:
+def surface_of(runs: Seen, cell: tuple[float, float]) -> RegretSurface:
     """Fit the surface of one cell."""
-    rows = runs.at(*cell)
+    rows = same_cell(runs.params, runs.tokens, cell)
     return fit_regret(runs.lr[rows], runs.batch_tokens[rows], runs.loss[rows])
 
 
@@ -107,7 +108,7 @@ def main() -> None:
         print(f"skipped: {DATA} is not there")
         return
     runs = load()
-    fresh = {cell: surface_of(runs, cell) for cell in cells(runs)}
+    fresh = {cell: surface_of(runs, cell) for cell in cells()}
     if "--freeze" in sys.argv:
         freeze(fresh)
     kept = frozen()

@@ -6,41 +6,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from planner.arrays import Floats
+from planner.sweep.replay.pool import Seen
 
 DATA = Path("../shared/data")
 SEQUENCE = 2048
 DIVERGED = 4.0
 """Final losses of sound runs end at 3.7; those above 4.1 left the basin or never entered it."""
 OVERLAP = ["params", "tokens", "log_lr", "bs"]
-
-
-@dataclass(frozen=True)
-class StepLaw:
-    """All runs, arrays (n,); loss is nan where a run diverged, flops are 6ND."""
-
-    params: Floats
-    tokens: Floats
-    batch_tokens: Floats
-    lr: Floats
-    loss: Floats
-
-    @property
-    def flops(self) -> Floats:
-        """Return C of every run."""
-        return np.asarray(6.0 * self.params * self.tokens)
-
-    def at(self, params: float, tokens: float) -> np.ndarray:
-        """Return the mask (n,) of a cell's runs."""
-        return np.isclose(self.params, params, rtol=5e-3) & np.isclose(
-            self.tokens, tokens, rtol=5e-3
-        )
 
 
 CELL_X = (1_073_741_824.0, 1e11)
@@ -67,20 +45,28 @@ def scalebench(part: str) -> pd.DataFrame:
     return frame.rename(columns=names)[list(names.values())].astype(float)
 
 
-def load() -> StepLaw:
-    """Return the union of the tables; each run once."""
+def load() -> Seen:
+    """Return the union of the tables as they stand, each run once; a diverged run has its loss."""
     both = pd.concat([dense(), scalebench("train"), scalebench("test")], ignore_index=True)
     both["log_lr"] = np.log(both["lr"]).round(2)
     both["params"] = both["params"].round(-3)
     runs = both.drop_duplicates(OVERLAP)
-    loss = runs["loss"].to_numpy()
-    columns = runs["params"], runs["tokens"], runs["bs"] * SEQUENCE, runs["lr"]
-    return StepLaw(
-        *(column.to_numpy() for column in columns), np.where(loss > DIVERGED, np.nan, loss)
-    )
+    return as_runs(runs)
 
 
-def cells(runs: StepLaw) -> list[tuple[float, float]]:
+def as_runs(runs: pd.DataFrame) -> Seen:
+    """Return a table in our names as arrays, FLOPs 6ND."""
+    flops = 6.0 * runs["params"] * runs["tokens"]
+    columns = runs["params"], runs["tokens"], runs["bs"] * SEQUENCE, runs["lr"], flops, runs["loss"]
+    return Seen(*(column.to_numpy() for column in columns))
+
+
+def measured(runs: Seen) -> Seen:
+    """Return the runs as a sweep sees them: a diverged one has no loss."""
+    return replace(runs, loss=np.where(runs.loss > DIVERGED, np.nan, runs.loss))
+
+
+def cells() -> list[tuple[float, float]]:
     """Return (N, D) of the 17 cells of steplaw_dense and of cell X, by size and tokens."""
     frame = dense()
     frame["params"] = frame["params"].round(-3)

@@ -47,6 +47,14 @@ def test_outside_the_hull_the_nearest_run_counts_and_a_diverged_one_is_infinite(
     assert far == pytest.approx(loss[(lr == lr.min()) & (batch == 2.0**15)][0] - 2.0)
 
 
+def test_the_best_rate_at_a_batch_moves_with_it():
+    surface = fit_regret(*grid())
+    assert (
+        surface.best_lr(2.0**21) > 1.2 * surface.best_lr(2.0**19) > 1.4 * surface.best_lr(2.0**17)
+    )
+    assert surface.best_lr(2.0**40) == pytest.approx(1e-3, rel=1e-3), "outside the hull: the best"
+
+
 def test_noise_is_smoothed_away():
     lr, batch, loss = grid()
     noisy = loss + np.random.default_rng(0).normal(0, 0.003, len(loss))

@@ -6,6 +6,7 @@ import pytest
 
 from planner.errors import BudgetError, SpaceError
 from planner.ledger import Ledger
+from planner.space import Budget
 from planner.sweep.inline import InlineExecutor
 from planner.sweep.limits import Limits
 from planner.sweep.loop import prepare, run_sweep
@@ -31,6 +32,6 @@ def test_a_clock_stops_the_sweep_and_what_ended_is_kept(tmp_path, overrides, say
         assert all(run.done for run in ledger.runs.values())
 
 
-def test_a_budget_in_dollars_needs_a_price(tmp_path):
+def test_a_budget_in_dollars_needs_a_price():
     with pytest.raises(SpaceError, match=r"target\.price"):
-        Limits(small_space(tmp_path, "budget.usd=5"))
+        Limits(Budget(flops=1e15, usd=5))

@@ -1,0 +1,197 @@
+"""Replay of the *size* decision: runs bought one by one, the size of the top C level asked for.
+
+Pools are dclm and Chinchilla-240 without the top level and all above it. Whatever was bought, the
+same recommender answers: the median of N*(C) over the exact posterior of Chinchilla's law.
+The best-known answer is the coupled law on all rows. Error = |ln N - ln N*|; waste = loss given up
+at equal C, as a share of compute. Run with `python -m tests.benchmarks.replay_size [seeds]`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.arrays import Floats
+from planner.fit.laws import CHINCHILLA
+from planner.fit.points import Points
+from planner.fit.posterior import sample
+from planner.observations import Observations
+from planner.sweep.replay.buy import buy
+from planner.sweep.replay.policies import CostRandomPolicy, RandomPolicy
+from planner.sweep.replay.pool import Offer, Policy, Pool, Positions, Seen, Target
+from tests.benchmarks import bench_extrapolation as sets
+from tests.benchmarks.draws_design import DRIFT, DrawsDesign
+
+LEVEL = 0.1
+"""Decades of compute that make one IsoFLOP level."""
+BUDGETS = (0.03, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+"""In runs of the target's C."""
+DRAWS = 400
+LEAST = 3
+"""Runs before anything is recommended."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A pool with the flops per token of its sizes, and the best-known answer."""
+
+    pool: Pool
+    log_flops_per_token: Floats
+    """Polynomial in ln N: how the table's own convention turns C and N into tokens."""
+    log_sizes: Floats
+    best_loss: Floats
+    """ln loss of the best-known law at C over ``log_sizes``."""
+    slope: float
+    """-d ln L / d ln C of that law at its optimum."""
+
+    def tokens(self, log_sizes: Floats, flops: float) -> Floats:
+        """Return D of sizes at C."""
+        return np.asarray(np.exp(np.log(flops) - np.polyval(self.log_flops_per_token, log_sizes)))
+
+    def optimum(self, theta: Floats) -> Floats:
+        """Return ln N* (S,) of Chinchilla parameters (S, 5) at the target's C."""
+        d = self.tokens(self.log_sizes, self.pool.target.flops)
+        losses = CHINCHILLA.predict(theta, np.exp(self.log_sizes), d)
+        return np.asarray(self.log_sizes[losses.argmin(axis=-1)])
+
+    def judge(self, log_size: float) -> tuple[float, float]:
+        """Return the error of ln N and the compute wasted by it."""
+        best = int(self.best_loss.argmin())
+        given_up = np.interp(log_size, self.log_sizes, self.best_loss) - self.best_loss[best]
+        return abs(log_size - float(self.log_sizes[best])), float(given_up / self.slope)
+
+
+def top_level(flops: Floats) -> float:
+    """Return the C of the highest level with five rows or more."""
+    level = np.round(np.log10(flops) / LEVEL).astype(int)
+    full = [v for v in np.unique(level) if (level == v).sum() >= 5]
+    return float(np.median(flops[level == full[-1]]))
+
+
+def question(name: str, runs: Observations) -> Question:
+    """Set up one pool."""
+    top = top_level(runs.flops)
+    below = runs.flops < top * 10**-0.15
+    blank = np.full(int(below.sum()), np.nan)
+    kept = runs.take(below)
+    columns = kept.params, kept.tokens, blank, blank, kept.flops, kept.loss
+    pool = Pool(*columns, target=Target(np.nan, np.nan, top))
+    per_token = np.polyfit(np.log(runs.params), np.log(runs.flops / runs.tokens), 2)
+    sizes = np.linspace(np.log(runs.params.min()), np.log(runs.params.max()), 2001)
+    law = sets.law_named(sets.REFERENCE[name])
+    theta = sets.solve_to_scale(runs, law).solution.theta
+    blank_question = Question(pool, per_token, sizes, np.zeros(1), 1.0)
+    levels = [
+        np.log(law.predict(theta, np.exp(sizes), blank_question.tokens(sizes, c)))
+        for c in (top, top * np.exp(0.1))
+    ]
+    slope = float(levels[0].min() - levels[1].min()) / 0.1
+    return Question(pool, per_token, sizes, levels[0], slope)
+
+
+def draws(seen: Seen) -> Floats:
+    """Return posterior draws (DRAWS, 5) of Chinchilla's law."""
+    points = Points.of(seen.params, seen.tokens, seen.loss)
+    rng = np.random.default_rng(0)
+    phi, _, _ = sample(points, CHINCHILLA, np.eye(len(seen)), DRAWS, rng)
+    return CHINCHILLA.theta_of(points, phi)
+
+
+def log_loss(theta: Floats, runs: Seen | Offer) -> Floats:
+    """Return ln L (S, n)."""
+    return np.asarray(np.log(CHINCHILLA.predict(theta, runs.params, runs.tokens)))
+
+
+@dataclass(frozen=True)
+class IsoFlopGrid:
+    """Whole IsoFLOP profiles, the cheapest level first, in a random order within a level."""
+
+    name: str = "isoflop grid"
+
+    def propose(
+        self, offer: Offer, seen: Seen, target: Target, left: float, rng: np.random.Generator
+    ) -> Positions:
+        """Return all rows level by level."""
+        level = np.round(np.log10(offer.flops) / LEVEL)
+        return np.lexsort([rng.random(len(offer)), level])
+
+
+def policies(asked: Question) -> tuple[Policy, ...]:
+    """Return the policies of the row; the designs share everything but their aim."""
+    near = asked.log_sizes[::200]
+    at_top = Offer(
+        np.exp(near), asked.tokens(near, asked.pool.target.flops), *(near * np.nan,) * 3, near
+    )
+
+    def decision(theta: Floats) -> Floats:
+        return asked.optimum(theta)[:, None]
+
+    def losses(theta: Floats) -> Floats:
+        return log_loss(theta, at_top)
+
+    return (
+        RandomPolicy(),
+        CostRandomPolicy(),
+        IsoFlopGrid(),
+        DrawsDesign("v-optimal", draws, log_loss, losses),
+        DrawsDesign("decision", draws, log_loss, decision),
+        DrawsDesign("with drift", draws, log_loss, decision, DRIFT),
+    )
+
+
+def path(asked: Question, policy: Policy, seed: int) -> Floats:
+    """Return (error, waste) after every budget of one replay, shape (budgets, 2); nan: too few."""
+    target, pool = asked.pool.target, asked.pool.drawn(seed)
+    bought = buy(pool, policy, BUDGETS[-1] * target.flops, seed)
+    rows = np.array([trial.shape["row"] for step in bought.rounds for trial in step.trials])
+    spent = np.cumsum(pool.flops[rows])
+    out = np.full((len(BUDGETS), 2), np.nan)
+    for i, budget in enumerate(BUDGETS):
+        paid = rows[spent <= budget * target.flops]
+        if len(paid) >= LEAST:
+            log_size = np.median(asked.optimum(draws(pool.seen(np.sort(paid)))))
+            out[i] = asked.judge(float(log_size))
+    return out
+
+
+def cheaper(errors: Floats, grid: Floats) -> str:
+    """Say at which share of its FLOPs a policy makes the grid's error, at every grid budget."""
+    shares = []
+    for budget, error in zip(BUDGETS, grid, strict=True):
+        there = np.flatnonzero(errors <= error)
+        shares.append(f"{BUDGETS[there[0]] / budget:16.2f}x" if len(there) else f"{'-':>17s}")
+    return "".join(shares)
+
+
+def main(seeds: int, report: Callable[[str], None] = print) -> None:
+    """Print error and waste against budget, per pool and policy."""
+    if not sets.DATA.is_dir():
+        report(f"skipped: {sets.DATA} is not there")
+        return
+    loaded = sets.load()
+    for name in ("dclm", "chinchilla-240"):
+        asked = question(name, loaded[name])
+        target, best = asked.pool.target.flops, asked.log_sizes[asked.best_loss.argmin()]
+        report(
+            f"\n{name}: {len(asked.pool)} rows cost {asked.pool.flops.sum() / target:.3g}x of one "
+            f"run at C = {target:.3g}; best known N {np.exp(best):.3g}"
+        )
+        report(f"{'median (90 %), budget':28s}" + "".join(f"{b:>16g}x" for b in BUDGETS))
+        found = {
+            policy.name: np.array([path(asked, policy, seed) for seed in range(seeds)])
+            for policy in policies(asked)
+        }
+        half = {name: np.nanmedian(one[:, :, 0], axis=0) for name, one in found.items()}
+        for policy, one in found.items():
+            for k, what in enumerate(("|error of ln N|", "compute wasted")):
+                middle, most = np.nanquantile(one[:, :, k], [0.5, 0.9], axis=0)
+                cells = "".join(f"{a:9.3f} ({b:.3f})" for a, b in zip(middle, most, strict=True))
+                report(f"{policy:12s} {what:15s}{cells}")
+            report(f"{'':12s} {'of grid FLOPs':15s}" + cheaper(half[policy], half["isoflop grid"]))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
