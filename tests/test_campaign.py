@@ -67,10 +67,13 @@ def test_data_or_packages_that_changed_since_are_refused(copied, tmp_path):
 def test_the_next_round_is_named_with_its_price(copied, capsys):
     rewind(copied, "ladder")
     print_next(copied, as_json=False)
-    first, *trials = capsys.readouterr().out.splitlines()
+    first, *more = capsys.readouterr().out.splitlines()
     assert " ladder: " in first
+    trials = [line for line in more if line.endswith(" FLOPs")]
     print_next(copied, as_json=True)
-    assert len(json.loads(capsys.readouterr().out)["trials"]) == len(trials)
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["round"]["trials"]) == len(trials)
+    assert told["worth"], "a grid has been trained: further runs are ranked"
 
 
 def test_a_study_that_waits_for_its_prediction_says_so(copied, capsys):
