@@ -5,7 +5,7 @@ RUN := OMP_NUM_THREADS=1 $(BIN)
 DEMO ?= results/quickstart
 SEED ?= 0
 
-.PHONY: demo test lint bench-fit bench-synthetic bench-hyper clean
+.PHONY: demo test lint bench-fit bench-synthetic bench-hyper bench-design bench-gpt clean
 
 demo: .venv/demo.ok
 	$(RUN)/planner sweep search_spaces/quickstart.yaml --out $(DEMO) --seed $(SEED)
@@ -28,9 +28,17 @@ bench-fit: .venv/test.ok
 bench-hyper: .venv/test.ok
 	$(RUN)/python -m tests.benchmarks.bench_hyper
 
-# Where the next run goes: replays of published tables (minutes, two processes).
+# Hyperparameters that transfer, and where the next run goes: replays of published tables.
 bench-design: .venv/test.ok
+	$(RUN)/python -m tests.benchmarks.bench_transfer
+	$(RUN)/python -m tests.benchmarks.bench_schedule
 	$(RUN)/python -m tests.benchmarks.bench_design
+	$(RUN)/python -m tests.benchmarks.replay_size
+
+# The gpt proxy itself, trained for tens of minutes: parametrisations, schedules, forks, transfer.
+GPT_BENCHES := mup schedule_gpt forks lr_transfer
+bench-gpt: .venv/test.ok
+	set -e; for name in $(GPT_BENCHES); do echo "== $$name"; $(RUN)/python -m tests.benchmarks.bench_$$name; done
 
 bench-synthetic: .venv/test.ok
 	$(RUN)/python -m tests.benchmarks.bench_synthetic
