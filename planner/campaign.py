@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from planner._log import replace_file
 from planner.errors import LedgerError
 from planner.ledger import Ledger
 from planner.offline import write_conclusion
@@ -177,9 +178,7 @@ def _write_setup(folder: Path, setup: Setup) -> None:
                 f"{folder} was trained under another recipe: {', '.join(changed)} changed since; "
                 "use --out for a new folder, or restore the data and packages it was made with"
             )
-    partial = folder / "space.yaml.partial"
-    partial.write_text(dump_space(setup.space))
-    partial.replace(folder / "space.yaml")
+    replace_file(folder / "space.yaml", dump_space(setup.space).encode())
     shapes = []
     if hasattr(setup.proxy, "model_shape"):
         shapes = [setup.proxy.model_shape(shape) for shape in setup.space.shapes]

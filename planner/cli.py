@@ -8,6 +8,7 @@ failed; 130 interrupted, state saved (contracts.md section 6).
 from __future__ import annotations
 
 import sys
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,15 @@ def main() -> None:
     except PlannerError as error:
         print(f"planner: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (ENOSPC, EDQUOT):
+            raise
+        place = error.filename or "a file"
+        print(
+            f"planner: {place} cannot be written, its disk is full: make room and run the same line again",
+            file=sys.stderr,
+        )  # noqa: T201
+        sys.exit(1)
 
 
 @app.command()

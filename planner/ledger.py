@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -32,6 +33,9 @@ from planner._spend import Spend
 from planner.errors import LedgerError
 from planner.run import Round, Run, Trial, content_hash
 from planner.shape import Size
+
+LEAST_ROOM = 1 << 20
+"""Bytes below which a disk counts as full: less than one checkpoint or curve."""
 
 _FOUND_BEFORE_THE_LOG = {"lock", "space.yaml", "check.json"}
 
@@ -167,6 +171,10 @@ class Ledger:
     def lost(self, key: str, attempt: int, note: str) -> None:
         """Store that an attempt ended without a result, and why."""
         self._append("lost", {"key": key, "attempt": attempt, "note": note})
+
+    def has_room(self) -> bool:
+        """Say whether the study's disk still takes LEAST_ROOM bytes."""
+        return shutil.disk_usage(self.folder).free >= LEAST_ROOM
 
     def predicted(self, prediction: Mapping[str, Any]) -> None:
         """Store a prediction, with the hash of the ledger as it stands before it."""

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from planner._log import replace_file
 from planner.decide.evidence import fit_hyper_of, fit_loss_of, judge_held_out
 from planner.errors import LedgerError
 from planner.finding import Finding, Severity
@@ -149,9 +150,7 @@ def describe_environment(recipe: Mapping[str, Any], shapes: list[ModelShape]) ->
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write JSON by rename, so that a reader never sees half a file."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
-    partial.replace(path)
+    replace_file(path, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
 
 
 def _revision() -> str:

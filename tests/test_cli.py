@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from errno import ENOSPC
 from pathlib import Path
 
 import numpy as np
@@ -252,3 +253,16 @@ def test_the_wheel_ships_proxies_and_search_spaces(tmp_path):
         *("planner/plan/devices.csv", "planner/report/templates/report.html.j2"),
     ):
         assert name in names, name
+
+
+def test_a_full_disk_gets_a_sentence(monkeypatch, capsys):
+    from planner import cli
+
+    def full():
+        raise OSError(ENOSPC, "No space left on device", "results/mine/report.html")
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 1
+    assert "results/mine/report.html cannot be written, its disk is full" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from planner._log import replace_file
 from planner.check.coordinate import (
     CLAIMS,
     AxisSlopes,
@@ -46,9 +47,8 @@ def check_command(
         findings.append(check_transfer(space, proxy, folder))
     data = _as_data(findings, slopes)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "check.json.partial"
-    partial.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
-    partial.replace(folder / "check.json")
+    text = json.dumps(data, indent=1, allow_nan=False) + "\n"
+    replace_file(folder / "check.json", text.encode())
     print(json.dumps(data) if as_json else _text(data, findings, slopes))  # noqa: T201
 
 

@@ -7,11 +7,11 @@ asks nothing of the network: style and figures are inside it, and all text is es
 from __future__ import annotations
 
 import base64
-import os
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from planner._log import replace_file
 from planner.plan.plan import Verdict
 from planner.report import text
 from planner.report.content import Page, Picture
@@ -33,10 +33,10 @@ def write_report(folder: Path, study: ReportInput) -> tuple[Path, Path]:
     page = compose(study, pictures)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name, content in drawn.items():
-        _write(folder / "figures" / f"{name}.svg", content)
+        replace_file(folder / "figures" / f"{name}.svg", content)
     markdown, html = folder / "report.md", folder / "report.html"
-    _write(markdown, render_markdown(page).encode())
-    _write(html, render_html(page, drawn).encode())
+    replace_file(markdown, render_markdown(page).encode())
+    replace_file(html, render_html(page, drawn).encode())
     return markdown, html
 
 
@@ -91,9 +91,3 @@ def _markdown_text(value: object) -> str:
     line = " ".join(str(value).split())
     plain = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return plain.replace("|", "\\|").replace("](", "]\\(").replace("`", "\\`")
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from planner.errors import TooManyFailuresError
+from planner.errors import LedgerError, TooManyFailuresError
 from planner.fit.held_out import Prediction
 from planner.ledger import Ledger
 from planner.proxy import Outcome, Proxy, ProxySpec, load_proxy
@@ -181,10 +181,23 @@ class RoundRunner:
 
     def _record(self, trial: Trial, event: Ended | Died) -> None:
         run = self._run_of(trial, event)
+        if run.status is Status.FAILED:
+            self._refuse_full_disk(event)
         if isinstance(event, Ended) and event.curve:
             self._ledger.save_curve(run.key, event.curve)
         self._ledger.ended(run)
         self._watch.ended(run, self._ledger.spent_flops)
+
+    def _refuse_full_disk(self, event: Ended | Died) -> None:
+        """Stop instead of recording a failure that is the disk's; the trial is tried again."""
+        if self._ledger.has_room():
+            return
+        if isinstance(event, Ended):
+            self._ledger.lost(event.key, event.attempt, "the disk was full")
+        raise LedgerError(
+            f"the disk of {self._ledger.folder} is full, and a trial failed for it; nothing "
+            "recorded is lost: make room, then run the same line again"
+        )
 
     def _run_of(self, trial: Trial, event: Ended | Died) -> Run:
         """Record what an attempt came to; a worker's last death leaves no tokens and no loss."""

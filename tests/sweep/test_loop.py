@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.errors import BudgetError, StudyLockedError, TooManyFailuresError
+from planner.errors import BudgetError, LedgerError, StudyLockedError, TooManyFailuresError
 from planner.ledger import Ledger
 from planner.run import Status
 from planner.sweep.inline import InlineExecutor
@@ -147,6 +147,22 @@ def test_a_proxy_that_always_fails_stops_the_sweep(tmp_path):
         pytest.raises(TooManyFailuresError, match="disk is gone"),
     ):
         run_sweep(setup, ledger, InlineExecutor, Silence())
+
+
+def test_a_trial_that_fails_on_a_full_disk_is_not_recorded_and_tried_again(tmp_path, monkeypatch):
+    path = tmp_path / "failing.py"
+    path.write_text(FAILING)
+    setup = prepare(small_space(tmp_path, f"proxy.name={path}:Failing"))
+    with Ledger.open(tmp_path / "study") as ledger:
+        monkeypatch.setattr(Ledger, "has_room", lambda self: False)
+        with pytest.raises(LedgerError, match="make room"):
+            run_sweep(setup, ledger, InlineExecutor, Silence())
+        assert not ledger.runs
+        monkeypatch.undo()
+        assert ledger.has_room()
+        with pytest.raises(TooManyFailuresError):
+            run_sweep(setup, ledger, InlineExecutor, Silence())
+        assert ledger.runs
 
 
 def test_a_second_sweep_is_refused_while_one_runs(tmp_path):
