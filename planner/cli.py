@@ -39,10 +39,8 @@ def main() -> None:
         if error.errno not in (ENOSPC, EDQUOT):
             raise
         place = error.filename or "a file"
-        print(
-            f"planner: {place} cannot be written, its disk is full: make room and run the same line again",
-            file=sys.stderr,
-        )  # noqa: T201
+        told = f"{place} cannot be written, its disk is full: make room and run the same line again"
+        print(f"planner: {told}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
 
 
