@@ -150,8 +150,7 @@ class Stages(_Part):
     seeds: Annotated[int, Field(ge=0)] = 3
     lr_batch: bool = True
     confirm: bool | Literal["design"] = False
-    """on: learning rates at a larger size; design: whatever runs save most regret, for the same
-    price."""
+    """on: learning rates at a larger size; design: whatever saves most regret, for the same price."""
     warmup: bool = True
     weight_decay: bool = False
     ladder: bool = True

@@ -107,8 +107,8 @@ def _draws(surface: Surface, params: float, tokens: float, seed: int) -> Optimum
     rng, prior = np.random.default_rng(seed), surface.prior
     theta = surface.draws(DRAWS, rng)
     n, d = np.log(params / prior.params), np.log(tokens / prior.tokens)
-    highest = float((surface.cells[:, 0] * surface.cells[:, 1]).max())
-    decades = max(0.0, float(np.log10(params * tokens / highest)))
+    reach = surface.reach or prior.params * prior.tokens
+    decades = max(0.0, float(np.log10(params * tokens / reach)))
     of_lr = np.hypot(prior.lr_scatter, prior.lr_drift * decades)
     of_batch = np.hypot(prior.batch_scatter, prior.batch_drift * decades)
     return Optimum(

@@ -94,6 +94,8 @@ class Surface:
     covariance: Floats
     sigma: float
     """sd of one run's loss, nats."""
+    reach: float = 0.0
+    """Largest N D of a run that was given, 0 before any; beyond it forecasts drift."""
 
     @classmethod
     def believed(cls, prior: Priors, cells: Floats, sigma: float | None = None) -> Self:
@@ -113,7 +115,8 @@ class Surface:
         problem = _Problem(self._at(runs), loss, done, mean, sd, self.sigma)
         theta, precision = problem.solve()
         covariance = np.asarray(cho_solve(cho_factor(precision), np.eye(len(theta))))
-        return type(self)(self.prior, self.cells, theta, covariance, self.sigma)
+        reach = float((runs.params * runs.tokens).max(initial=0.0))
+        return type(self)(self.prior, self.cells, theta, covariance, self.sigma, reach)
 
     def gradient(self, rows: Rows, theta: Floats) -> tuple[Floats, Floats]:
         """Return dL/dtheta (n, P) and the noise variance (n,) of runs at ``rows`` under theta."""
@@ -122,7 +125,10 @@ class Surface:
         return loss.jacobian, _variance(loss.excess, self.sigma)
 
     def excess(self, rows: Rows, theta: Floats) -> Floats:
-        """Return how far (n,) runs at ``rows`` lie above their cells' floors under theta, nats."""
+        """Return how far (n,) runs at ``rows`` lie above their cells' floors under theta, nats.
+
+        Under the mean it is what their lr and batch are known to cost them.
+        """
         return self._at(rows).loss(theta).excess
 
     def draws(self, size: int, rng: np.random.Generator) -> Floats:
@@ -135,13 +141,6 @@ class Surface:
         """Return the cells' floors L0 (K,) in nats and their sd (K,): the loss at lr* and B*."""
         where = Unknowns(len(self.cells)).floor(np.arange(len(self.cells)))
         return self.mean[where], np.sqrt(np.diag(self.covariance)[where])
-
-    def regret(self, rows: Rows) -> Floats:
-        """Return what the lr and batch of runs (n,) in known cells cost there, nats (n,).
-
-        By the posterior's mean: only what is known to be off counts, not what may be.
-        """
-        return self._at(rows).loss(self.mean).excess
 
     def optimum(self, params: float, tokens: float, batch_tokens: float) -> tuple[float, float]:
         """Return ln lr* at a batch and ln B*, by the mean; a known cell's own scatter included."""

@@ -112,9 +112,8 @@ def _ladder(
         for cell in group
     ]
     losses = np.array(trainer.train(forks))
-    regret = surface.regret(
-        Columns.of(forks, [c.size.params_matmul for group in groups for c in group])
-    )
+    rows = Columns.of(forks, [c.size.params_matmul for group in groups for c in group])
+    regret = surface.excess(rows, surface.mean)
     return losses, regret, float(sum(t.new_tokens for t in [*trunks, *forks]))
 
 

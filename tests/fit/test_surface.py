@@ -92,4 +92,4 @@ def test_regret_and_optimum_of_a_known_cell():
     assert abs(log_batch - world.log_batch(2e9)) < 0.15
     off = Runs(np.array([1e8]), np.array([2e9]), np.array([2.0**18]), np.exp([log_lr + 1]))
     true = world.k[1] + world.h * (np.log(2.0**18) - world.log_batch(2e9)) ** 2
-    np.testing.assert_allclose(found.regret(off), true, rtol=0.2)
+    np.testing.assert_allclose(found.excess(off, found.mean), true, rtol=0.2)
