@@ -1,8 +1,8 @@
 """The search space: what a study may try, and what it may cost (contracts.md section 3).
 
-A YAML mapping becomes one frozen :class:`SearchSpace`. Everything has a default but ``sizes`` and
-``budget.flops``. Counts may be written 300M or 2e13. Wrong keys and values are refused together,
-each with file, line, key path and, for an unknown key, the nearest known one.
+A YAML mapping becomes one frozen :class:`SearchSpace`; all but ``sizes`` and ``budget.flops`` have
+defaults. Counts may be written 300M or 2e13. Wrong keys and values are refused together, each with
+file, line, key path and, for an unknown key, the nearest known one.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Stages(_Part):
     seeds: Annotated[int, Field(ge=0)] = 3
     lr_batch: bool = True
     confirm: bool | Literal["design"] = False
-    """on: learning rates at a larger size; design: whatever saves most regret, for the same price."""
+    """design: whatever runs save most regret at the target, for the price of `on`."""
     warmup: bool = True
     weight_decay: bool = False
     ladder: bool = True
