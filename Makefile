@@ -33,7 +33,6 @@ bench-design: .venv/test.ok
 	$(RUN)/python -m tests.benchmarks.bench_transfer
 	$(RUN)/python -m tests.benchmarks.bench_schedule
 	$(RUN)/python -m tests.benchmarks.bench_design
-	$(RUN)/python -m tests.benchmarks.replay_size
 
 # The gpt proxy itself, trained for tens of minutes: parametrisations, schedules, forks, transfer.
 GPT_BENCHES := mup schedule_gpt forks lr_transfer
