@@ -1,7 +1,7 @@
 """A learning rate picked on small proxies, used at 16 times their compute, against a sweep there.
 
 Ten studies of the gpt proxy on the embedded text (CPU), unlike in seed, context, depth and head.
-Each: 2 to 4 learning rates x 2 batches at five small cells, the joint surface, and its learning
+Each: 3 learning rates x 2 batches at five small cells, the joint surface, and its learning
 rate for a run of 16 times the compute of the dearest proxy. There, x2 steps in lr round the pick
 until the minimum is inside, and a parabola through the three lowest. Regret: loss at the pick less
 the parabola's minimum, against the sd between seeds (two more seeds at every pick, pooled).
@@ -37,8 +37,8 @@ STUDIES = (
     {"depth": 1},
     {"seed": 3, "head": "tied"},
 )
-PROXIES = ((16, 128_000), (16, 256_000), (24, 128_000), (24, 256_000), (32, 256_000))
-TARGET = (64, 1_024_000)
+PROXIES = ((16, 128_000), (16, 256_000), (16, 512_000), (32, 128_000), (32, 256_000))
+TARGET = (64, 1_200_000)
 RATES, BATCHES, TARGET_BATCH = (0.004, 0.016, 0.064), (256, 1024), 256
 NOISE = 0.006
 SEEDS = 2
