@@ -144,13 +144,12 @@ class HeldOut(_Part):
 
 
 class Stages(_Part):
-    """Which questions the sweep asks."""
+    """Which questions the sweep asks; ``confirm: design`` buys what saves most regret instead."""
 
     finder: bool = True
     seeds: Annotated[int, Field(ge=0)] = 3
     lr_batch: bool = True
     confirm: bool | Literal["design"] = False
-    """design: whatever runs save most regret at the target, for the price of `on`."""
     warmup: bool = True
     weight_decay: bool = False
     ladder: bool = True

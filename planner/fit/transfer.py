@@ -74,7 +74,7 @@ class HyperFit:
     sigma_seed: float
     """sd of one run's loss in nats: replicates averaged with the prior belief."""
     flops: tuple[float, float]
-    """Compute of the cheapest and the dearest cell; beyond it predictions widen."""
+    """Compute of the cheapest and the dearest evidence; beyond it predictions widen."""
     n_convention: str
     """params_matmul with own cells, params_non_embedding where only the prior speaks."""
     cells: tuple[Cell, ...]
@@ -245,12 +245,15 @@ def fit_hyper(
     located = batch_sweeps(cells, beliefs, noise)
     sweeps = tuple(sweep for sweep, _ in located)
     forms = compare_forms(cells, beliefs)
-    lr_law = fit_lr_law(cells, beliefs, FORMS[forms.chosen])
-    batch_law = fit_batch_law(located, beliefs)
     if joint and runs:
         lr_law, batch_law = joint_laws(runs, beliefs, noise.sd)
-    at_anchor = 6 * beliefs.params * beliefs.tokens
-    flops = [cell.flops for cell in cells] or [*PUBLISHED_FLOPS, at_anchor]
+        flops = [run.flops for run in runs if run.done]
+    else:
+        lr_law = fit_lr_law(cells, beliefs, FORMS[forms.chosen])
+        batch_law = fit_batch_law(located, beliefs)
+        flops = [cell.flops for cell in cells]
+    if not flops:
+        flops = [*PUBLISHED_FLOPS, 6 * beliefs.params * beliefs.tokens]
     return HyperFit(
         prior=beliefs,
         lr_law=lr_law,

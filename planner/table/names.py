@@ -26,10 +26,6 @@ NUMBERS = (
     *("depth", "heads", "vocab", "context", "seed", "seconds"),
     *("steps", "planned_steps", "warmup_steps"),
 )
-LABELS = (
-    *("key", "run", "study", "stage", "status", "parent", "schedule", "device", "proxy"),
-    *("data_hash", "git_sha", "n_convention", "flops_convention"),
-)
 ORDER = (
     *("key", "run", "study", "stage", "status"),
     *NEEDED,

@@ -26,7 +26,7 @@ from planner.fit.points import Points
 
 BEND, SLOPE = 1.0, 2.0
 """Most a curve's exponent of N, and its slope in ln N at the middle, may be in size."""
-_STEEPEST, _FARTHEST = 5.0, 300.0
+_STEEPEST = 5.0
 """Where ln of the exponent and ln of a term are cut off: far outside any data, or numbers end."""
 _FAR = 300.0
 """Logs beyond this are as good as zero or infinite: draws far outside the data reach them."""
@@ -147,10 +147,6 @@ class Farseer:
         pairs = np.stack([scaled * np.exp(-bends * points.x0), phi[..., 1:6:2] - scaled], axis=-1)
         unit = np.full((*phi.shape[:-1], 1), np.exp(points.z0))
         return np.concatenate([pairs.reshape(*phi.shape[:-1], 6), bends, unit], axis=-1)
-
-
-def _bounded_exp(log: Floats) -> Floats:
-    return np.asarray(np.exp(np.clip(log, -_FARTHEST, _FARTHEST)))
 
 
 def _curve(theta: Floats, index: int, x: Floats) -> Floats:
