@@ -27,7 +27,7 @@ from planner.fit.points import Points
 BEND, SLOPE = 1.0, 2.0
 """Most a curve's exponent of N, and its slope in ln N at the middle, may be in size."""
 _STEEPEST = 5.0
-"""Where ln of the exponent and ln of a term are cut off: far outside any data, or numbers end."""
+"""Where ln of the exponent is cut off: far outside any data, or numbers end."""
 _FAR = 300.0
 """Logs beyond this are as good as zero or infinite: draws far outside the data reach them."""
 _KEEP = 20
