@@ -1,8 +1,8 @@
 """Decides what the corpus ``python-source`` is: real text that is on every machine already.
 
-The .py files of the running interpreter's standard library, without its tests, and of the closure
-of the runtime dependencies of this distribution, in the order of their content hash: a sweep that
-needs more extends the sample of one that needed less. Split by package.
+The .py files of the running interpreter's standard library, without its tests, and of some packages
+that are installed beside planner with all they need to run, in the order of their content hash: a
+sweep that needs more extends the sample of one that needed less. Split by package.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -19,10 +19,26 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from planner.errors import DataError
 from planner.proxies._sources import Split, TextSource, held_out_units
 
-ROOT = "scaling-planner"
+ROOTS = (
+    "jinja2",
+    "matplotlib",
+    "numba",
+    "numpy",
+    "optuna",
+    "packaging",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "ruamel.yaml",
+    "scipy",
+    "torch",
+    "typer",
+    "zstandard",
+)
+"""Named here, not read from the requirements, so that a new one leaves every study's text alone."""
 
 _NOT_LIBRARY = {"site-packages", "dist-packages", "__pycache__"}
 _TESTS = {"test", "tests", "idle_test"}
@@ -30,7 +46,7 @@ _TESTS = {"test", "tests", "idle_test"}
 
 def python_source() -> TextSource:
     """Return the standard library and the installed dependencies as documents."""
-    found, missing = runtime_closure(ROOT)
+    found, missing = runtime_closure(ROOTS)
     versions = sorted((name, dist.version) for name, dist in found.items())
     return TextSource(
         [sys.version, sysconfig.get_path("stdlib"), versions, missing],
@@ -38,14 +54,14 @@ def python_source() -> TextSource:
     )
 
 
-def runtime_closure(root: str) -> tuple[dict[str, Distribution], list[str]]:
-    """Return the installed distributions that ``root`` needs to run, and those not installed.
+def runtime_closure(roots: Sequence[str]) -> tuple[dict[str, Distribution], list[str]]:
+    """Return the installed distributions that ``roots`` are and need to run, and those missing.
 
-    Markers are evaluated for this interpreter with extras off; ``root`` itself is left out.
+    Markers are evaluated for this interpreter with extras off.
     """
     found: dict[str, Distribution] = {}
     missing: set[str] = set()
-    todo = [root]
+    todo = list(roots)
     while todo:
         name = canonicalize_name(todo.pop())
         if name in found or name in missing:
@@ -57,12 +73,6 @@ def runtime_closure(root: str) -> tuple[dict[str, Distribution], list[str]]:
             continue
         requirements = map(Requirement, found[name].requires or ())
         todo += [r.name for r in requirements if not r.marker or r.marker.evaluate({"extra": ""})]
-    if root in missing:
-        raise DataError(
-            f"the distribution {root} is not installed, so its dependencies are unknown: install "
-            "it (`pip install -e .` in a checkout) or name your own text under `files:`"
-        )
-    del found[canonicalize_name(root)]
     return found, sorted(missing)
 
 

@@ -11,6 +11,20 @@ from planner.run import Trial
 
 
 @dataclass(frozen=True, slots=True)
+class Resources:
+    """What one trial occupies while it trains: on each of ``nodes``, so many CPUs and GPUs.
+
+    ``gpus`` below 1 is a share of one device; ``memory`` is host memory in bytes a node, 0 where
+    nothing is known of it.
+    """
+
+    cpus: float = 1
+    gpus: float = 0
+    nodes: int = 1
+    memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One attempt at a trial; ``parent_dir`` is the checkpoint folder of a fork's trunk."""
 
@@ -21,6 +35,7 @@ class Job:
     checkpoint_dir: str
     parent_dir: str | None = None
     device: str = "cpu"
+    resources: Resources = Resources()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +66,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """The process that ran an attempt is gone; ``note`` says how."""
+    """An attempt ended without a result, its process gone or told to stop; ``note`` says how."""
 
     key: str
     attempt: int
@@ -73,8 +88,15 @@ class Executor(Protocol):
         """Queue a job; returns at once."""
         ...
 
-    def next_event(self) -> Event:
-        """Wait for the next event; RuntimeError when no submitted job is left to have one."""
+    def next_event(self, timeout: float | None = None) -> Event | None:
+        """Wait for the next event, at most ``timeout`` seconds (then None).
+
+        RuntimeError when no submitted job is left to have one.
+        """
+        ...
+
+    def cancel(self, key: str, note: str) -> None:
+        """Stop a submitted job; unless it ends first, it yields Died with this note. Idempotent."""
         ...
 
     def close(self) -> None:

@@ -6,10 +6,10 @@ They run in a thread beside the driver, so that their progress is in the ledger 
 from __future__ import annotations
 
 import threading
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from planner.proxy import StopTrial
-from planner.sweep.events import Event, Job, Progress
+from planner.sweep.events import Died, Event, Job, Progress
 from planner.sweep.worker import run_job
 
 CLOSING_SECONDS = 5.0
@@ -26,6 +26,7 @@ class InlineExecutor:
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._open = 0
         self._closed = False
+        self._cancelled: dict[str, str] = {}
         self._thread = threading.Thread(target=self._serve, name="planner-inline", daemon=True)
         self._thread.start()
 
@@ -34,13 +35,20 @@ class InlineExecutor:
         self._open += 1
         self._jobs.put(job)
 
-    def next_event(self) -> Event:
-        """Wait for the next event of the jobs in hand."""
+    def next_event(self, timeout: float | None = None) -> Event | None:
+        """Wait for the next event of the jobs in hand, at most ``timeout`` seconds."""
         if not self._open:
             raise RuntimeError("no job is left to wait for; submit one first")
-        event = self._events.get()
+        try:
+            event = self._events.get(timeout=timeout)
+        except Empty:
+            return None
         self._open -= not isinstance(event, Progress)
         return event
+
+    def cancel(self, key: str, note: str) -> None:
+        """Stop a job at its next progress."""
+        self._cancelled[key] = note
 
     def close(self) -> None:
         """Stop the running trial at its next progress and drop those still queued."""
@@ -50,9 +58,11 @@ class InlineExecutor:
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None and not self._closed:
-            self._events.put(run_job(job, self._emit))
+            ended = run_job(job, self._emit)
+            note = self._cancelled.pop(job.key, None)
+            self._events.put(ended if note is None else Died(job.key, job.attempt, note))
 
     def _emit(self, progress: Progress) -> None:
-        if self._closed:
+        if self._closed or progress.key in self._cancelled:
             raise StopTrial("the sweep was stopped")
         self._events.put(progress)

@@ -10,6 +10,7 @@ worker.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -82,18 +83,33 @@ class LocalExecutor:
         self._waiting.append(job)
         self._assign()
 
-    def next_event(self) -> Event:
-        """Wait for the next event of the jobs in hand."""
+    def next_event(self, timeout: float | None = None) -> Event | None:
+        """Wait for the next event of the jobs in hand, at most ``timeout`` seconds."""
+        until = math.inf if timeout is None else time.monotonic() + timeout
         while not self._events:
             self._assign()
             busy = [worker for worker in self._pool if worker.job]
             if not busy:
                 raise RuntimeError("no job is left to wait for; submit one first")
-            ready = wait([worker.pipe for worker in busy], LOOK_SECONDS)
+            left = until - time.monotonic()
+            ready = wait([worker.pipe for worker in busy], max(0.0, min(LOOK_SECONDS, left)))
             for worker in busy:
                 if worker.process.poll() is not None or worker.pipe in ready:
                     self._receive(worker)
+            if left <= 0 and not self._events:
+                return None
         return self._events.popleft()
+
+    def cancel(self, key: str, note: str) -> None:
+        """End the worker a job runs on, or take the job out of the queue."""
+        for job in [job for job in self._waiting if job.key == key]:
+            self._waiting.remove(job)
+            self._events.append(Died(key, job.attempt, note))
+        for worker in list(self._pool):
+            if worker.job is not None and worker.job.key == key:
+                attempt = worker.job.attempt
+                self._drop(worker)
+                self._events.append(Died(key, attempt, note))
 
     def close(self) -> None:
         """End every worker: those still training after a moment's grace by force."""

@@ -30,6 +30,9 @@ from planner.sweep.watch import Watch
 MAX_ATTEMPTS = 3
 """Attempts at a trial whose worker dies before it counts as failed; a dead driver costs none."""
 
+LOOK_SECONDS = 5.0
+"""How long the driver waits at most for an event before it looks at clocks."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -144,8 +147,8 @@ class RoundRunner:
         while queue or self._running:
             while queue and len(self._running) < self._executor.workers:
                 self._submit(queue.pop(0))
-            again = self._handle(self._executor.next_event())
-            queue[:0] = again
+            if event := self._executor.next_event(LOOK_SECONDS):
+                queue[:0] = self._handle(event)
         self._refuse_failures(step)
 
     def _cost(self, trial: Trial) -> float:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from planner.errors import DataError
 from planner.proxies._data import prepare
-from planner.proxies._python_source import ROOT, package_files, runtime_closure
+from planner.proxies._python_source import ROOTS, package_files, runtime_closure
 from planner.proxies._sources import held_out_units
 
 
@@ -154,10 +154,13 @@ def test_some_units_but_never_a_dominating_one_are_held_out(sizes: dict[str, int
     assert sum(sizes[name] for name in chosen) < 0.2 * total
 
 
-def test_python_source_is_the_library_and_the_runtime_dependencies() -> None:
-    found, _ = runtime_closure(ROOT)
+def test_python_source_is_the_library_and_what_training_needs() -> None:
+    found, missing = runtime_closure([*ROOTS, "no-such-package"])
+    assert missing == ["no-such-package"]
     assert {"numpy", "torch", "ruamel-yaml", "markupsafe"} <= found.keys()
-    assert not {ROOT, "pytest", "mypy", "hypothesis", "tokenizers"} & found.keys()
+    assert (
+        not {"scaling-planner", "ray", "pytest", "mypy", "hypothesis", "tokenizers"} & found.keys()
+    )
     files = package_files(found)
     assert {"stdlib:json", "stdlib:argparse", "numpy"} <= files.keys()
     paths = [path for paths in files.values() for path in paths]

@@ -6,7 +6,7 @@ import pytest
 
 from planner.proxy import ProxySpec
 from planner.run import Status, Trial
-from planner.sweep.events import Ended, Job, Progress
+from planner.sweep.events import Died, Ended, Job, Progress
 from planner.sweep.inline import InlineExecutor
 
 TOY = f"{Path(__file__).with_name('toy_proxy.py')}:Toy"
@@ -58,3 +58,17 @@ def test_closing_stops_a_running_trial(tmp_path):
     executor.next_event()
     executor.close()
     assert not executor._thread.is_alive()
+
+
+def test_a_cancelled_trial_stops_at_its_next_progress(executor, tmp_path):
+    waits = job(tmp_path, do="wait", gate=str(tmp_path / "gate"), pids=str(tmp_path / "pids"))
+    executor.submit(waits)
+    executor.submit(job(tmp_path, seed=1))
+    assert isinstance(executor.next_event(), Progress)
+    executor.cancel(waits.key, "took too long")
+    while isinstance(event := executor.next_event(), Progress):
+        pass
+    assert event == Died(waits.key, 1, "took too long")
+    while isinstance(event := executor.next_event(), Progress):
+        pass
+    assert isinstance(event, Ended)

@@ -149,6 +149,31 @@ def test_closing_ends_even_a_worker_that_never_reports(tmp_path):
     until(lambda: not any(alive(pid) for pid in started))
 
 
+def test_a_cancelled_trial_and_what_it_started_end(executor, tmp_path):
+    running, queued = job(tmp_path, do="hang"), job(tmp_path, seed=1, do="wait")
+    executor.submit(running)
+    executor.submit(queued)
+    until((tmp_path / "pids").exists)
+    executor.cancel(queued.key, "no longer wanted")
+    assert last_event(executor) == Died(queued.key, 1, "no longer wanted")
+    executor.cancel(running.key, "took too long")
+    executor.cancel(running.key, "once more")
+    assert last_event(executor) == Died(running.key, 1, "took too long")
+    until(lambda: not any(map(alive, pids(tmp_path / "pids"))))
+    with pytest.raises(RuntimeError, match="submit one first"):
+        executor.next_event()
+
+
+def test_waiting_ends_after_the_time_given(executor, tmp_path):
+    executor.submit(job(tmp_path, do="hang"))
+    until((tmp_path / "pids").exists)
+    last = executor.next_event(PATIENCE)
+    while last is not None:
+        last = executor.next_event(0.05)
+    executor.cancel(job(tmp_path, do="hang").key, "enough")
+    assert isinstance(last_event(executor), Died)
+
+
 def test_waiting_for_nothing_is_refused(executor):
     with pytest.raises(RuntimeError, match="submit one first"):
         executor.next_event()

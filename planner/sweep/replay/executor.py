@@ -77,9 +77,12 @@ class TableExecutor:
         outcome = self._proxy.train(job.trial, ctx=None)  # type: ignore[arg-type]
         self._events.append(Ended(job.key, job.attempt, outcome, {}, 0.0, "table"))
 
-    def next_event(self) -> Event:
-        """Return the oldest answer."""
+    def next_event(self, timeout: float | None = None) -> Event | None:
+        """Return the oldest answer; there is nothing to wait for."""
         return self._events.popleft()
+
+    def cancel(self, key: str, note: str) -> None:
+        """Nothing runs."""
 
     def close(self) -> None:
         """Nothing runs."""
