@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from planner._log import replace_file
+from planner.curve import Curve
 from planner.decide.evidence import fit_hyper_of, fit_loss_of, judge_held_out
+from planner.decide.schedule import ScheduleEvidence
 from planner.errors import LedgerError
 from planner.finding import Finding, Severity
 from planner.fit.held_out import Judgement, Prediction
@@ -25,9 +27,10 @@ from planner.fit.loss_fit import LossFit
 from planner.fit.transfer import HyperFit
 from planner.ledger import Ledger
 from planner.run import Round, Run
+from planner.schedules import schedule_of
 from planner.shape import ModelShape, ShapeFamily
 from planner.space import SearchSpace, load_space
-from planner.witness import noise_findings
+from planner.witness import critical_batch_findings, noise_findings
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Conclusion:
     hyper: HyperFit
     judgement: Judgement | None
     findings: tuple[Finding, ...]
+    schedule: ScheduleEvidence
 
 
 def read_study(folder: Path) -> Study:
@@ -105,9 +109,13 @@ def conclude(study: Study) -> Conclusion:
     judgement = judge_held_out(study.prediction, runs, before.sigma)
     taken_in = runs if judgement is not None else ladder
     loss = fit_loss_of(taken_in, hyper, judgement)
-    ended = tuple(study.ledger.runs.values())
-    noise = noise_findings(study.folder / "curves", ended, hyper)
-    return Conclusion(loss, hyper, judgement, (*_sweep_findings(study), *noise))
+    ended, curves = tuple(study.ledger.runs.values()), _curves(study.folder / "curves")
+    witnesses = (
+        *noise_findings(study.folder / "curves", ended, hyper),
+        *critical_batch_findings(curves, runs.get("lr_batch", ()), hyper),
+    )
+    schedule = schedule_of(study.folder, study.ledger.hash(), ended, curves)
+    return Conclusion(loss, hyper, judgement, (*_sweep_findings(study), *witnesses), schedule)
 
 
 def facts_of(study: Study) -> dict[str, Any]:
@@ -146,6 +154,15 @@ def describe_environment(recipe: Mapping[str, Any], shapes: list[ModelShape]) ->
         "recipe": dict(recipe),
         "shapes": [asdict(shape) for shape in shapes],
     }
+
+
+def _curves(folder: Path) -> tuple[Curve, ...]:
+    """Read a study's curves; none where the folder was handed on without them."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return ()
+    from planner.curves import read_curves
+
+    return read_curves(folder)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -1,19 +1,25 @@
-"""The gradient noise scale that a study's runs measured, beside the batch they recommend.
+"""Two witnesses of the batch: the gradient noise scale, and the batch beyond which steps stay.
 
 The dearest finished run that measured gradient norms speaks for the study: its noise scale is held
-against the fitted best batch at its own size and horizon. It is a second witness and decides
-nothing (:mod:`planner.fit.noise_scale`).
+against the fitted best batch at its own size and horizon (:mod:`planner.fit.noise_scale`). The lr x
+batch stage's curves tell at which batch more of it stops saving steps (:mod:`critical_batch
+<planner.fit.critical_batch>`). Both decide nothing: the batch comes from decayed losses.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from planner.curve import Curve
+from planner.errors import EvidenceError
 from planner.finding import Finding, Severity
+from planner.fit.critical_batch import HYPERBOLA, fit_hyperbola
 from planner.fit.noise_scale import GradientNorms, noise_scale, noise_scale_against
+from planner.fit.steps_to_loss import FEWEST_BATCHES, Reached, Swept, steps_to_loss
 from planner.fit.transfer import HyperFit
 from planner.run import Run
 from planner.units import format_count
@@ -45,6 +51,67 @@ def noise_findings(curves: Path, runs: Sequence[Run], hyper: HyperFit) -> list[F
         f"there, {best.value:.3g} [{best.low:.3g}, {best.high:.3g}], does not contradict it."
     )
     return [Finding("noise-scale", Severity.INFO, what)]
+
+
+def critical_batch_findings(
+    curves: Sequence[Curve], runs: Sequence[Run], hyper: HyperFit
+) -> list[Finding]:
+    """Return what the curves of a batch sweep say of the critical batch; nothing without a sweep.
+
+    Of the sizes and horizons swept, that with most batches speaks.
+    """
+    of_run = {curve.run: curve for curve in curves}
+    places: dict[tuple[float, int], list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.done and run.key in of_run:
+            places[run.size.params_matmul, run.tokens].append(run)
+    swept = max(places.values(), key=lambda p: len({r.trial.batch_tokens for r in p}), default=[])
+    if len({run.trial.batch_tokens for run in swept}) < FEWEST_BATCHES:
+        return []
+    try:
+        found = steps_to_loss(
+            [
+                Swept(r.size.params_matmul, r.trial.batch_tokens, r.tokens, of_run[r.key])
+                for r in swept
+            ]
+        )
+    except EvidenceError as error:
+        what = f"The critical batch was not read off the curves: {error}."
+        return [Finding("critical-batch-unidentified", Severity.INFO, what)]
+    told, bounded = critical_batch_told(found)
+    if not bounded:
+        return [Finding("critical-batch-unidentified", Severity.INFO, told)]
+    best = hyper.batch(swept[0].size, swept[0].tokens)
+    told += f" The batch of the lowest decayed loss there: {best.value:.3g} tokens."
+    return [Finding("critical-batch", Severity.INFO, told)]
+
+
+def critical_batch_told(found: Reached) -> tuple[str, bool]:
+    """Say which batch is critical, and whether the steps bound it from both sides."""
+    curve = found.curve
+    told = (
+        f"At {format_count(curve.params)} parameters a loss of {found.loss:.3g} took "
+        + ", ".join(f"{s:.0f}" for s in curve.steps)
+        + " steps at constant learning rates and batches of "
+        + ", ".join(f"{b:.0f}" for b in curve.batch_tokens)
+        + " tokens"
+    )
+    fit = fit_hyperbola(curve)
+    critical = fit.critical(HYPERBOLA)
+    below, above = fit.bounded
+    if below and above:
+        told += (
+            f": the critical batch is {critical.value:.3g} tokens [{critical.low:.3g}, "
+            f"{critical.high:.3g}], where a run takes twice the fewest steps and twice the fewest "
+            "tokens there can be; beyond it more batch saves few steps."
+        )
+    elif below:
+        told += f": the critical batch lies above {critical.low:.3g} tokens; try larger batches."
+    elif above:
+        told += f": the critical batch lies below {critical.high:.3g} tokens; try smaller batches."
+    else:
+        told += ": they bound no critical batch."
+    return told, below and above
 
 
 def _norms(path: Path, run: Run) -> GradientNorms:
