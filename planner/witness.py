@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -98,17 +99,20 @@ def critical_batch_told(found: Reached) -> tuple[str, bool]:
     )
     fit = fit_hyperbola(curve)
     critical = fit.critical(HYPERBOLA)
+    count = partial(format_count, digits=2)
     below, above = fit.bounded
     if below and above:
         told += (
-            f": the critical batch is {critical.value:.3g} tokens [{critical.low:.3g}, "
-            f"{critical.high:.3g}], where a run takes twice the fewest steps and twice the fewest "
+            f": the critical batch is {count(critical.value)} tokens [{count(critical.low)}, "
+            f"{count(critical.high)}], where a run takes twice the fewest steps and twice the fewest "
             "tokens there can be; beyond it more batch saves few steps."
         )
     elif below:
-        told += f": the critical batch lies above {critical.low:.3g} tokens; try larger batches."
+        told += f": the critical batch lies above {count(critical.low)} tokens; try larger batches."
     elif above:
-        told += f": the critical batch lies below {critical.high:.3g} tokens; try smaller batches."
+        told += (
+            f": the critical batch lies below {count(critical.high)} tokens; try smaller batches."
+        )
     else:
         told += ": they bound no critical batch."
     return told, below and above

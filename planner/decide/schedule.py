@@ -61,8 +61,10 @@ def schedule_decision(evidence: ScheduleEvidence, tokens: float) -> Decision:
         f"[{gain.low:.2g}, {gain.high:.2g}] at the proxy"
     )
     if best.tie:
-        reason = f"{USUAL_REASON}; {found}: a tie." if evidence.own else f"The usual one; {found}."
-        return Decision("schedule", usual, UNIT, reason, fit.runs, label=USUAL_LABEL)
+        why = USUAL_REASON if evidence.own else "The usual schedule"
+        return Decision(
+            "schedule", usual, UNIT, f"{why}; {found}: a tie.", fit.runs, label=USUAL_LABEL
+        )
     took = best.recommended
     reason = f"{found[0].upper()}{found[1:]} over the usual last {USUAL.fraction:.0%}"
     reason += ", which the expected loss does not hold." if evidence.own else "."

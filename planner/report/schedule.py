@@ -1,6 +1,8 @@
-"""The section on the schedule: what was decided, from which curves, and what another would bring."""
+"""The section on the schedule: what was decided, from which curves, what another would bring."""
 
 from __future__ import annotations
+
+from collections import defaultdict
 
 import numpy as np
 
@@ -26,8 +28,8 @@ def schedule(study: ReportInput) -> Section:
     best = evidence.best(tokens) if evidence else None
     if evidence is None or evidence.fit is None or best is None:
         why = (evidence or ScheduleEvidence()).why_not
-        told = f"{USUAL_LABEL}. {SAME} Whether another ends lower is not known: {why}."
-        return Section(TITLE, (Paragraph(told, "Recommended:"),))
+        usual = f"{USUAL_LABEL}. {SAME} Whether another ends lower is not known: {why}."
+        return Section(TITLE, (Paragraph(usual, "Recommended:"),))
     fit = evidence.fit
     told = [f"{label_of(best.recommended)}.", _evidence(study, fit), _gain(study, fit, best)]
     told.append(SAME if best.tie else _uncorrected(best.gain))
@@ -38,7 +40,10 @@ def schedule(study: ReportInput) -> Section:
 
 
 def _evidence(study: ReportInput, fit: ScheduleFit) -> str:
-    laws = ", ".join(f"{one.form.name} {text.percent(one.weight)}" for one in fit.members)
+    shares: dict[str, float] = defaultdict(float)
+    for one in fit.members:
+        shares[one.form.law.name] += one.weight
+    laws = ", ".join(f"{name} {text.percent(share)}" for name, share in shares.items())
     where = ""
     if run := next((run for run in study.runs if run.key in fit.runs), None):
         size = text.count(run.size.params_matmul)
@@ -56,9 +61,7 @@ def _gain(study: ReportInput, fit: ScheduleFit, best: BestSchedule) -> str:
     other = Cooldown(best.fraction.value, best.shape.value, best.final_ratio.value)
     gain = best.gain
     if other == USUAL:
-        return (
-            f"By them no other cooldown of a run of {text.count(best.time)} {fit.unit} is better."
-        )
+        return f"By them no other cooldown ends lower after {text.count(best.time)} {fit.unit}."
     told = (
         f"By them the best other one ({label_of(other).removeprefix('wsd: ')}) would gain "
         f"{gain.value:.2g} nats [{gain.low:.2g}, {gain.high:.2g}] over the proxies' at "

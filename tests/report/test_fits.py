@@ -3,7 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from planner.report.figures import FIGURES
-from planner.report.fits import hyperparameters, loss_law, prediction
+from planner.report.fits import loss_law, prediction
+from planner.report.hyper import hyperparameters
 
 PICTURES = dict.fromkeys(FIGURES)
 
