@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from planner._log import replace_file
+from planner.claims import claim_findings
 from planner.curve import Curve
 from planner.decide.evidence import fit_hyper_of, fit_loss_of, judge_held_out
 from planner.decide.schedule import ScheduleEvidence
@@ -58,7 +59,12 @@ class Study:
     @property
     def hyper(self) -> HyperFit:
         """What the runs say of learning rate, batch, warmup and weight decay."""
-        return fit_hyper_of(self.runs_by_stage, self.env["recipe"].get("parametrization", "sp"))
+        return fit_hyper_of(self.runs_by_stage, self.parametrization)
+
+    @property
+    def parametrization(self) -> str:
+        """The proxies' parametrisation: sp unless their recipe names another."""
+        return str(self.env["recipe"].get("parametrization", "sp"))
 
     @property
     def prediction(self) -> Prediction | None:
@@ -114,8 +120,11 @@ def conclude(study: Study) -> Conclusion:
         *noise_findings(study.folder / "curves", ended, hyper),
         *critical_batch_findings(curves, runs.get("lr_batch", ()), hyper),
     )
+    shortest = min(study.space.horizons.tokens_per_run)
+    claims = claim_findings(study.folder, ended, shortest, study.parametrization)
     schedule = schedule_of(study.folder, study.ledger.hash(), ended, curves)
-    return Conclusion(loss, hyper, judgement, (*_sweep_findings(study), *witnesses), schedule)
+    findings = (*_sweep_findings(study), *claims, *witnesses)
+    return Conclusion(loss, hyper, judgement, findings, schedule)
 
 
 def facts_of(study: Study) -> dict[str, Any]:

@@ -104,8 +104,8 @@ def critical_batch_told(found: Reached) -> tuple[str, bool]:
     if below and above:
         told += (
             f": the critical batch is {count(critical.value)} tokens [{count(critical.low)}, "
-            f"{count(critical.high)}], where a run takes twice the fewest steps and twice the fewest "
-            "tokens there can be; beyond it more batch saves few steps."
+            f"{count(critical.high)}], where a run takes twice the fewest steps and twice the "
+            "fewest tokens there can be; beyond it more batch saves few steps."
         )
     elif below:
         told += f": the critical batch lies above {count(critical.low)} tokens; try larger batches."

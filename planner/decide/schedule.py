@@ -37,12 +37,17 @@ class ScheduleEvidence:
     why_not: str = "the evidence holds no curves"
     own: bool = True
 
+    @property
+    def identified(self) -> bool:
+        """Say whether the curves follow two schedules or more: one cannot speak of another."""
+        return self.fit is not None and self.fit.schedules > 1
+
     def best(self, tokens: float) -> BestSchedule | None:
-        """Return the best cooldown of a run of ``tokens``; None without laws.
+        """Return the best cooldown of a run of ``tokens``; None where laws are not identified.
 
         Curves in steps know no tokens: the horizon is then as far as laws were checked.
         """
-        if self.fit is None:
+        if self.fit is None or not self.identified:
             return None
         return best_schedule(self.fit, tokens if self.fit.unit == "tokens" else np.inf)
 

@@ -84,7 +84,7 @@ def make_plan(evidence: Evidence, objective: Objective, *, family: Family | None
         )
         chosen = _whole_steps(chosen, int(hypers[0].estimate.value))
         chosen = replace(chosen, loss=_loss_as_placed(fit, evidence.hyper, chosen, hypers))
-    elif evidence.schedule.fit is not None:
+    elif evidence.schedule.identified:
         hypers = (schedule_decision(evidence.schedule, chosen.tokens),)
     lr = next((d.estimate for d in hypers if d.name == "lr"), None)
     curvature = evidence.hyper.k_high.value if evidence.hyper else 0.0

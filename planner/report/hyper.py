@@ -22,7 +22,7 @@ FAR = 10.0
 """Computes further apart than this are not read off the slope at the planned run."""
 Z90 = 1.6448536269514722
 MEANING: Mapping[str, str] = {
-    "level": "a: learning rate at the anchor",
+    "level": "a: learning rate at the anchor, large batches",
     "size_slope": "p: exponent of size",
     "token_slope": "q: exponent of tokens",
     "noise_batch": "b: batch at which it saturates (tokens)",
@@ -31,6 +31,8 @@ MEANING: Mapping[str, str] = {
     "batch": "c: best batch at the anchor (tokens)",
     "batch_slope": "r: exponent of the best batch in tokens",
 }
+WITNESSES = ("critical-batch", "noise-scale")
+"""Findings that speak of the batch from other evidence than losses."""
 LEVELS = ("level", "noise_batch", "batch")
 """Parameters fitted as logarithms and shown as themselves."""
 
@@ -54,6 +56,8 @@ def hyperparameters(study: ReportInput, pictures: Mapping[str, Picture]) -> Sect
     )
     blocks: list[Block] = [Paragraph(f"{share} {noise}{_diverged(study)}")]
     blocks += [Paragraph(_laws_intro(hyper), "The laws."), _laws(hyper)]
+    if told := [f.what for f in study.plan.findings if f.code.startswith(WITNESSES)]:
+        blocks.append(Paragraph(" ".join(told), "Other witnesses of the batch."))
     blocks += [Paragraph(_wrong_intro(), "The cost of being wrong."), _wrong(study, hyper)]
     return Section("Learning rate and batch", (*blocks, *shown))
 
@@ -65,8 +69,8 @@ def _diverged(study: ReportInput) -> str:
     if not lost:
         return ""
     return (
-        f" {text.plural(lost, 'trial')} of {len(swept)} diverged and count as bounds: their losses "
-        "are no lower than the best of their cell."
+        f" {lost} of {text.plural(len(swept), 'swept trial')} diverged: their losses count as "
+        "bounds, no lower than the best of their cell."
     )
 
 

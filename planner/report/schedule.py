@@ -6,9 +6,10 @@ from collections import defaultdict
 
 import numpy as np
 
-from planner.decide.schedule import USUAL_LABEL, ScheduleEvidence, judged, label_of
+from planner.decide.schedule import USUAL_LABEL, judged, label_of
 from planner.estimate import Estimate
 from planner.fit.schedule import USUAL, BestSchedule, Cooldown, ScheduleFit
+from planner.plan.plan import Plan
 from planner.report import text
 from planner.report.content import Paragraph, Section
 from planner.report.figures.surface import Surface
@@ -24,19 +25,26 @@ SAME = (
 def schedule(study: ReportInput) -> Section:
     """Return one paragraph: the schedule, its evidence and the gain of the best other one."""
     evidence = study.schedule
-    tokens = study.plan.decision("tokens").estimate.value
-    best = evidence.best(tokens) if evidence else None
-    if evidence is None or evidence.fit is None or best is None:
-        why = (evidence or ScheduleEvidence()).why_not
-        usual = f"{USUAL_LABEL}. {SAME} Whether another ends lower is not known: {why}."
-        return Section(TITLE, (Paragraph(usual, "Recommended:"),))
-    fit = evidence.fit
+    if evidence is None:
+        return Section(TITLE, (_of_plan(study.plan),))
+    fit, best = evidence.fit, evidence.best(study.plan.decision("tokens").estimate.value)
+    if fit is None or best is None:
+        usual = f"{USUAL_LABEL}. {SAME} Whether another ends lower is not known:"
+        return Section(TITLE, (Paragraph(f"{usual} {evidence.why_not}.", "Recommended:"),))
     told = [f"{label_of(best.recommended)}.", _evidence(study, fit), _gain(study, fit, best)]
     told.append(SAME if best.tie else _uncorrected(best.gain))
     if evidence.why_not:
         told.append(text.sentence(evidence.why_not))
     told.append("The laws hold for one size, peak learning rate and batch: a shape carries over.")
     return Section(TITLE, (Paragraph(" ".join(told), "Recommended:"),))
+
+
+def _of_plan(plan: Plan) -> Paragraph:
+    """Say what a plan without its study decided."""
+    decided = next((one for one in plan.decisions if one.name == "schedule"), None)
+    if decided is None:
+        return Paragraph("The evidence holds neither curves nor sweeps; the plan names none.")
+    return Paragraph(f"{decided.label}. {text.sentence(decided.reason)}", "Recommended:")
 
 
 def _evidence(study: ReportInput, fit: ScheduleFit) -> str:
