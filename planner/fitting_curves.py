@@ -8,14 +8,12 @@ saving steps (:mod:`planner.fit.critical_batch`).
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from planner.curve import Curve
-from planner.errors import EvidenceError
-from planner.finding import Finding, Severity
+from planner.finding import Finding
 from planner.fit.check_curves import check_curves
 from planner.fit.critical_batch import HYPERBOLA, fit_critical_batch, fit_hyperbola
 from planner.fit.schedule import (
@@ -26,7 +24,7 @@ from planner.fit.schedule import (
     traces_of_runs,
     traces_of_table,
 )
-from planner.fit.steps_to_loss import FEWEST_BATCHES, Reached, Swept, steps_to_loss
+from planner.fit.steps_to_loss import Reached, reached_by_size, swept_rows, swept_runs
 from planner.observations import Observations
 from planner.study import Study
 from planner.witness import critical_batch_told
@@ -72,41 +70,13 @@ def ask_curves(
     findings = [*check_curves(observations, curves), *doubts]
     if schedule is not None:
         findings += correction_finding(schedule, largest_group(groups), fitted)
-    if study is not None:
-        swept = [
-            Swept(r.size.params_matmul, r.trial.batch_tokens, r.tokens, curve)
-            for curve in every
-            if (r := study.ledger.runs.get(curve.run)) and r.done and r.trial.parent is None
-        ]
-    else:
-        row = {key: i for i, key in enumerate(observations.key)}
-        o = observations
-        swept = [
-            Swept(float(o.params[i]), float(o.batch_tokens[i]), float(o.tokens[i]), curve)
-            for curve in every
-            if (i := row.get(curve.run)) is not None and o.batch_tokens[i] > 0
-        ]
-    reached, unread = _reached(swept)
+    swept = (
+        swept_runs(study.runs_by_stage.get("lr_batch", ()), every)
+        if study
+        else swept_rows(observations, every)
+    )
+    reached, unread = reached_by_size(swept)
     return CurvesSay((*findings, *unread), schedule, reached)
-
-
-def _reached(swept: Sequence[Swept]) -> tuple[tuple[Reached, ...], list[Finding]]:
-    """Read the steps to one loss of every size that comes at enough batches."""
-    sizes: dict[float, list[Swept]] = defaultdict(list)
-    for run in swept:
-        sizes[run.params].append(run)
-    found, unread = [], []
-    for params, runs in sorted(sizes.items()):
-        if len({run.batch_tokens for run in runs}) < FEWEST_BATCHES:
-            continue
-        try:
-            found.append(steps_to_loss(runs))
-        except EvidenceError as error:
-            what = (
-                f"At {params:.3g} parameters no critical batch can be read off the curves: {error}."
-            )
-            unread.append(Finding("critical-batch-unidentified", Severity.INFO, what))
-    return tuple(found), unread
 
 
 def _size_json(one: Reached) -> dict[str, Any]:

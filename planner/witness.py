@@ -8,7 +8,6 @@ batch stage's curves tell at which batch more of it stops saving steps (:mod:`cr
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from planner.curve import Curve
-from planner.errors import EvidenceError
 from planner.finding import Finding, Severity
 from planner.fit.critical_batch import HYPERBOLA, fit_hyperbola
 from planner.fit.noise_scale import GradientNorms, noise_scale, noise_scale_against
-from planner.fit.steps_to_loss import FEWEST_BATCHES, Reached, Swept, steps_to_loss
+from planner.fit.steps_to_loss import UNIDENTIFIED, Reached, reached_by_size, swept_runs
 from planner.fit.transfer import HyperFit
 from planner.run import Run
 from planner.units import format_count
@@ -57,34 +55,16 @@ def noise_findings(curves: Path, runs: Sequence[Run], hyper: HyperFit) -> list[F
 def critical_batch_findings(
     curves: Sequence[Curve], runs: Sequence[Run], hyper: HyperFit
 ) -> list[Finding]:
-    """Return what the curves of a batch sweep say of the critical batch; nothing without a sweep.
-
-    Of the sizes and horizons swept, that with most batches speaks.
-    """
-    of_run = {curve.run: curve for curve in curves}
-    places: dict[tuple[float, int], list[Run]] = defaultdict(list)
-    for run in runs:
-        if run.done and run.key in of_run:
-            places[run.size.params_matmul, run.tokens].append(run)
-    swept = max(places.values(), key=lambda p: len({r.trial.batch_tokens for r in p}), default=[])
-    if len({run.trial.batch_tokens for run in swept}) < FEWEST_BATCHES:
-        return []
-    try:
-        found = steps_to_loss(
-            [
-                Swept(r.size.params_matmul, r.trial.batch_tokens, r.tokens, of_run[r.key])
-                for r in swept
-            ]
-        )
-    except EvidenceError as error:
-        what = f"The critical batch was not read off the curves: {error}."
-        return [Finding("critical-batch-unidentified", Severity.INFO, what)]
-    told, bounded = critical_batch_told(found)
-    if not bounded:
-        return [Finding("critical-batch-unidentified", Severity.INFO, told)]
-    best = hyper.batch(swept[0].size, swept[0].tokens)
-    told += f" The batch of the lowest decayed loss there: {best.value:.3g} tokens."
-    return [Finding("critical-batch", Severity.INFO, told)]
+    """Return what a batch sweep's curves say of the critical batch; nothing without a sweep."""
+    reached, unread = reached_by_size(swept_runs(runs, curves))
+    sizes = {run.size.params_matmul: run.size for run in runs}
+    findings = list(unread)
+    for found in reached:
+        told, bounded = critical_batch_told(found)
+        best = hyper.batch(sizes[found.curve.params], found.curve.tokens)
+        told += f" The batch of the lowest decayed loss there: {best.value:.3g} tokens."
+        findings.append(Finding("critical-batch" if bounded else UNIDENTIFIED, Severity.INFO, told))
+    return findings
 
 
 def critical_batch_told(found: Reached) -> tuple[str, bool]:

@@ -20,9 +20,13 @@ import numpy as np
 from planner.arrays import Floats
 from planner.curve import Curve
 from planner.errors import EvidenceError
+from planner.finding import Finding, Severity
 from planner.fit.critical_batch import StepsToLoss
+from planner.observations import Observations
+from planner.run import Run
 
 FEWEST_BATCHES = 3
+UNIDENTIFIED = "critical-batch-unidentified"
 STEADY = 0.9
 """Share of the highest learning rate below which a cooldown has begun."""
 SMOOTHED = 5
@@ -84,6 +88,43 @@ class _Steady:
         return float(self.at[first] * np.exp(shift))
 
 
+def swept_runs(runs: Sequence[Run], curves: Sequence[Curve]) -> list[Swept]:
+    """Pair a study's finished runs with their curves."""
+    of_run = {curve.run: curve for curve in curves}
+    return [
+        Swept(r.size.params_matmul, r.trial.batch_tokens, r.tokens, of_run[r.key])
+        for r in runs
+        if r.done and r.key in of_run
+    ]
+
+
+def swept_rows(o: Observations, curves: Sequence[Curve]) -> list[Swept]:
+    """Pair a table's rows with their curves; rows of unknown batch are left out."""
+    of_run = {curve.run: curve for curve in curves}
+    return [
+        Swept(float(o.params[i]), float(o.batch_tokens[i]), float(o.tokens[i]), of_run[key])
+        for i, key in enumerate(o.key)
+        if key in of_run and o.batch_tokens[i] > 0
+    ]
+
+
+def reached_by_size(swept: Sequence[Swept]) -> tuple[tuple[Reached, ...], tuple[Finding, ...]]:
+    """Read every size that comes at enough batches; a finding for each that cannot be read."""
+    sizes: dict[float, list[Swept]] = defaultdict(list)
+    for run in swept:
+        sizes[run.params].append(run)
+    found, unread = [], []
+    for params, runs in sorted(sizes.items()):
+        if len({run.batch_tokens for run in runs}) < FEWEST_BATCHES:
+            continue
+        try:
+            found.append(steps_to_loss(runs))
+        except EvidenceError as error:
+            what = f"At {params:.3g} parameters no critical batch was read off the curves: {error}."
+            unread.append(Finding(UNIDENTIFIED, Severity.INFO, what))
+    return tuple(found), tuple(unread)
+
+
 def steps_to_loss(runs: Sequence[Swept]) -> Reached:
     """Read the steps to one loss off the runs of one size. Raises EvidenceError with the reason."""
     by_batch: dict[float, list[_Steady]] = defaultdict(list)
@@ -123,6 +164,8 @@ def _steady(run: Swept) -> _Steady | None:
     begun = int(np.argmax(curve.lr >= STEADY * peak))
     falls = np.flatnonzero(curve.lr[begun:] < STEADY * peak)
     end = begun + int(falls[0]) if len(falls) else len(at)
+    if 2 * begun > end:  # a warmup most of the way: a range test, or a cosine's first steps
+        return None
     sound = np.isfinite(curve.loss[:end]) & (curve.loss[:end] > 0) & (at[:end] > 0)
     if sound.sum() < 2 * SMOOTHED:
         return None

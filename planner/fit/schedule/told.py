@@ -18,6 +18,9 @@ from planner.fit.schedule.traces import Trace, largest_group
 NAMES = 4
 ENDING = 5
 """Last points of a curve whose mean is where it ended."""
+OTHER = 0.01
+"""Share of the peak, averaged over a run, by which its learning rate must differ from the usual
+schedule's to be another: records a hundredth of a run apart blur a cooldown by less."""
 HOLDS = "holds for this size, peak learning rate and batch; only the exponents transfer"
 
 
@@ -57,8 +60,10 @@ def correction_finding(
     for trace in (t for t in traces if t.run in fitted):
         ended = float(trace.loss[-ENDING:].mean())
         usual = USUAL.path(float(trace.path.at[-1]), trace.path.peak, trace.path.lead)
+        times = np.linspace(trace.path.at[0], trace.path.at[-1], 513)
+        gap = np.abs(trace.path.rate_at(times) - usual.rate_at(times)).mean()
         other = corrected(fit, ended, trace.path, usual)
-        if not other.low <= ended <= other.high:
+        if gap > OTHER * trace.path.peak and not other.low <= ended <= other.high:
             excess[trace.run] = (ended - other.value, ended - other.high, ended - other.low)
     if not excess:
         return []
