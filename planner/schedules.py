@@ -26,11 +26,7 @@ def schedule_of(
     folder: Path, ledger_hash: str, runs: Sequence[Run], curves: Sequence[Curve]
 ) -> ScheduleEvidence:
     """Return what a study's curves say of schedules: as saved for this ledger, or fitted now."""
-    saved = _saved(folder / FILE)
-    if saved.get("ledger_hash") == ledger_hash and saved["schema_version"] == SCHEMA_VERSION:
-        fit = from_plain(saved["fit"]) if saved["fit"] else None
-        return ScheduleEvidence(fit, saved["why_not"])
-    return _fitted(runs, curves)
+    return _saved(folder / FILE, ledger_hash) or _fitted(runs, curves)
 
 
 def schedule_file(evidence: ScheduleEvidence, ledger_hash: str) -> dict[str, Any]:
@@ -43,14 +39,21 @@ def schedule_file(evidence: ScheduleEvidence, ledger_hash: str) -> dict[str, Any
     }
 
 
-def _saved(file: Path) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    return data
+def _saved(file: Path, ledger_hash: str) -> ScheduleEvidence | None:
+    """Read what was saved for this ledger; None where nothing sound of this version was."""
+    try:
+        saved = json.loads(file.read_text())
+        if (saved["schema_version"], saved["ledger_hash"]) != (SCHEMA_VERSION, ledger_hash):
+            return None
+        fit = from_plain(saved["fit"]) if saved["fit"] else None
+        return ScheduleEvidence(fit, saved["why_not"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _fitted(runs: Sequence[Run], curves: Sequence[Curve]) -> ScheduleEvidence:
     if not curves:
-        return ScheduleEvidence(None, "the folder holds no curves")
+        return ScheduleEvidence(None, "the folder holds no curves that can be read")
     flops = {run.key: run.flops for run in runs}
     groups = traces_of_runs(runs, curves)
 

@@ -21,7 +21,7 @@ from planner.claims import claim_findings
 from planner.curve import Curve
 from planner.decide.evidence import fit_hyper_of, fit_loss_of, judge_held_out
 from planner.decide.schedule import ScheduleEvidence
-from planner.errors import LedgerError
+from planner.errors import LedgerError, TableError
 from planner.finding import Finding, Severity
 from planner.fit.held_out import Judgement, Prediction
 from planner.fit.loss_fit import LossFit
@@ -115,7 +115,7 @@ def conclude(study: Study) -> Conclusion:
     judgement = judge_held_out(study.prediction, runs, before.sigma)
     taken_in = runs if judgement is not None else ladder
     loss = fit_loss_of(taken_in, hyper, judgement)
-    ended, curves = tuple(study.ledger.runs.values()), _curves(study.folder / "curves")
+    ended, (curves, unread) = tuple(study.ledger.runs.values()), _curves(study.folder / "curves")
     witnesses = (
         *noise_findings(study.folder / "curves", ended, hyper),
         *critical_batch_findings(curves, runs.get("lr_batch", ()), hyper),
@@ -123,7 +123,7 @@ def conclude(study: Study) -> Conclusion:
     shortest = min(study.space.horizons.tokens_per_run)
     claims = claim_findings(study.folder, ended, shortest, study.parametrization)
     schedule = schedule_of(study.folder, study.ledger.hash(), ended, curves)
-    findings = (*_sweep_findings(study), *claims, *witnesses)
+    findings = (*_sweep_findings(study), *unread, *claims, *witnesses)
     return Conclusion(loss, hyper, judgement, findings, schedule)
 
 
@@ -165,13 +165,17 @@ def describe_environment(recipe: Mapping[str, Any], shapes: list[ModelShape]) ->
     }
 
 
-def _curves(folder: Path) -> tuple[Curve, ...]:
-    """Read a study's curves; none where the folder was handed on without them."""
+def _curves(folder: Path) -> tuple[tuple[Curve, ...], tuple[Finding, ...]]:
+    """Read a study's curves; none where the folder came without them, or one is damaged."""
     if not folder.is_dir() or not any(folder.iterdir()):
-        return ()
+        return (), ()
     from planner.curves import read_curves
 
-    return read_curves(folder)
+    try:
+        return read_curves(folder), ()
+    except TableError as error:
+        what = f"The training curves were not used: {error}."
+        return (), (Finding("curves-unread", Severity.INFO, what),)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

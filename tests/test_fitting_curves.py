@@ -39,12 +39,15 @@ def swept(tmp_path_factory):
     return folder
 
 
-def test_a_table_swept_in_batch_tells_its_critical_batches(swept, tmp_path, capsys):
-    curves = swept / "curves.parquet"
-    fit_command(swept / "runs.csv", FitOptions(), tmp_path, curves, as_json=False)
-    told = [line for line in capsys.readouterr().out.splitlines() if "critical batch:" in line]
-    assert len(told) == len(SIZES)
-    saved = json.loads((tmp_path / "fit.json").read_text())["critical_batch"]
+@pytest.fixture(scope="module")
+def fitted(swept, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fitted")
+    fit_command(swept / "runs.csv", FitOptions(), folder, swept / "curves.parquet", as_json=True)
+    return folder
+
+
+def test_a_table_swept_in_batch_tells_its_critical_batches(fitted):
+    saved = json.loads((fitted / "fit.json").read_text())["critical_batch"]
     assert [one["params"] for one in saved["sizes"]] == list(SIZES)
     for one in saved["sizes"]:
         assert one["bounded"] == [True, True]
@@ -61,20 +64,15 @@ def test_without_a_batch_sweep_nothing_is_said_of_batches(swept, tmp_path, capsy
     assert "critical_batch" not in json.loads((tmp_path / "fit.json").read_text())
 
 
-def test_a_plan_from_a_fit_with_curves_decides_the_schedule(swept, tmp_path, capsys):
-    curves = swept / "curves.parquet"
-    fit_command(swept / "runs.csv", FitOptions(), tmp_path, curves, as_json=True)
-    capsys.readouterr()
-    plan_command(tmp_path, {"flops": "1e14"}, FitOptions(), None, as_json=True)
+def test_a_plan_from_a_fit_with_curves_decides_the_schedule(fitted, capsys):
+    plan_command(fitted / "fit.json", {"flops": "1e14"}, FitOptions(), None, as_json=True)
     plan = json.loads(capsys.readouterr().out)
     (schedule,) = (one for one in plan["decisions"] if one["name"] == "schedule")
     assert "aws fitted to 2 curves of 2 schedules" in schedule["reason"]
 
 
-def test_a_fitted_run_that_never_cooled_down_is_said_to_lie_high(swept, tmp_path):
-    curves = swept / "curves.parquet"
-    fit_command(swept / "runs.csv", FitOptions(), tmp_path, curves, as_json=True)
-    findings = json.loads((tmp_path / "fit.json").read_text())["findings"]
+def test_a_fitted_run_that_never_cooled_down_is_said_to_lie_high(fitted):
+    findings = json.loads((fitted / "fit.json").read_text())["findings"]
     (told,) = (one["what"] for one in findings if one["code"] == "schedule-correction")
     assert "trunk" in told
     off = float(told.split(" by ")[2].split(" nats")[0])

@@ -72,9 +72,12 @@ class _Steady:
         return float(self.log_loss[-max(SMOOTHED, int(LAST * len(self.at))) :].mean())
 
     def tokens_to(self, target: float) -> float:
-        """Return the tokens at which ln loss comes to ``target``; nan where it does not."""
+        """Return the tokens at which ln loss comes to ``target``.
+
+        nan where it does not, and where it had before the first points.
+        """
         smooth = np.convolve(self.log_loss, np.ones(SMOOTHED) / SMOOTHED, "valid")
-        if not (smooth <= target).any():
+        if smooth[0] <= target or not (smooth <= target).any():
             return np.nan
         first = int(np.argmax(smooth <= target)) + SMOOTHED // 2
         x = np.log(self.at / self.at[first])
@@ -185,4 +188,4 @@ def _fewest(row: Sequence[_Steady], target: float) -> float:
         return float(tokens[best])
     around = slice(best - 1, best + 2)
     quadratic, slope, level = np.polyfit(np.log(lr[around] / lr[best]), np.log(tokens[around]), 2)
-    return float(np.exp(level - slope**2 / (4 * quadratic)))
+    return float(np.exp(level - slope**2 / (4 * quadratic))) if quadratic > 0 else tokens[best]

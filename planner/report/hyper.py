@@ -8,7 +8,7 @@ import numpy as np
 
 from planner.fit.lr_forms import SATURATING
 from planner.fit.optimum import moments
-from planner.fit.priors import Normal
+from planner.fit.priors import PUBLISHED_FLOPS, SMALL_PARAMS, Normal
 from planner.fit.transfer import HyperFit
 from planner.report import text
 from planner.report.content import Block, Paragraph, Picture, Section, Table
@@ -52,7 +52,8 @@ def hyperparameters(study: ReportInput, pictures: Mapping[str, Picture]) -> Sect
         f"{text.percent(hyper.own_share)} of what is known about learning rates and "
         f"{text.percent(hyper.own_share_batch)} of what is known about batches comes from this "
         f"study ({text.plural(len(hyper.cells), 'cell')}), the rest from published runs "
-        f"({hyper.prior.source})."
+        f"({hyper.prior.source}; {text.power_of_ten(PUBLISHED_FLOPS[0])} to "
+        f"{text.flops(PUBLISHED_FLOPS[1])})."
     )
     blocks: list[Block] = [Paragraph(f"{share} {noise}{_diverged(study)}")]
     blocks += [Paragraph(_laws_intro(hyper), "The laws."), _laws(hyper)]
@@ -83,7 +84,16 @@ def _laws_intro(hyper: HyperFit) -> str:
         "A learning rate is moved to another D only together with its batch: at a small fixed "
         "batch it falls with D, at a large one it rises. Predictions add the scatter of single "
         f"cells ({hyper.lr_law.scatter:.2g} of ln lr) and {hyper.prior.lr_drift:.2g} for every "
-        "decade of compute beyond the cells."
+        f"decade of compute beyond the cells.{_widened(hyper)}"
+    )
+
+
+def _widened(hyper: HyperFit) -> str:
+    if hyper.prior.params >= SMALL_PARAMS:
+        return ""
+    return (
+        f" Nobody published laws of models below {text.count(SMALL_PARAMS)} parameters, so the "
+        "published beliefs are widened."
     )
 
 
