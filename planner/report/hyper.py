@@ -81,19 +81,28 @@ def _laws_intro(hyper: HyperFit) -> str:
     return (
         f"Best learning rate a (N/N0)^p (D/D0)^q {batch} of N parameters, D tokens and batch B; "
         f"best batch c (D/D0)^r; the anchor is N0 = {text.count(size)}, D0 = {text.count(tokens)}. "
-        "A learning rate is moved to another D only together with its batch: at a small fixed "
-        "batch it falls with D, at a large one it rises. Predictions add the scatter of single "
-        f"cells ({hyper.lr_law.scatter:.2g} of ln lr) and {hyper.prior.lr_drift:.2g} for every "
-        f"decade of compute beyond the cells.{_widened(hyper)}"
+        "A learning rate is moved to another D only together with its batch: at a fixed one it "
+        f"goes as {_at_fixed_batch(hyper)}. Predictions add the scatter of single cells "
+        f"({hyper.lr_law.scatter:.2g} of ln lr) and {hyper.prior.lr_drift:.2g} for every decade of "
+        f"compute beyond the cells.{_widened(hyper)}"
     )
+
+
+def _at_fixed_batch(hyper: HyperFit) -> str:
+    """Say how the learning rate moves with tokens at a fixed batch."""
+    theta = dict(zip(hyper.lr_law.form.parameters, hyper.lr_law.mean, strict=True))
+    slope = theta["token_slope"]
+    if hyper.lr_law.form is not SATURATING:
+        return f"D^{slope:.2f}"
+    return f"D^{slope - theta['noise_batch_slope']:.2f} (small ones) to D^{slope:.2f} (large ones)"
 
 
 def _widened(hyper: HyperFit) -> str:
     if hyper.prior.params >= SMALL_PARAMS:
         return ""
     return (
-        f" Nobody published laws of models below {text.count(SMALL_PARAMS)} parameters, so the "
-        "published beliefs are widened."
+        f" Below {text.count(SMALL_PARAMS)} parameters published laws are extrapolations, so their "
+        "beliefs are widened."
     )
 
 
