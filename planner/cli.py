@@ -174,7 +174,8 @@ def fit(
     rates not decayed, mixed schedules, early ends, spikes, losses in another unit. What it finds
     joins the findings; the law is fitted to the same losses as without it. Where curves of one
     size, peak learning rate and batch follow several schedules, laws of the loss under any schedule
-    are fitted to them, and the best cooldown by them is told (`schedule` in fit.json).
+    are fitted to them, and the best cooldown by them is told (`schedule` in fit.json); where runs
+    of one size come at three batches or more, so is the critical batch (`critical_batch`).
     """
     from planner.fitting import FitOptions, fit_command
 

@@ -16,17 +16,11 @@ from planner.decide.evidence import loss_runs, tuned
 from planner.errors import UsageError
 from planner.estimate import LEVEL
 from planner.finding import Finding, Severity
-from planner.fit.check_curves import check_curves
 from planner.fit.engine import fit_loss
 from planner.fit.loss_fit import LossFit
-from planner.fit.schedule import (
-    ScheduleFit,
-    fit_group,
-    schedule_json,
-    schedule_lines,
-    traces_of_runs,
-    traces_of_table,
-)
+from planner.fit.schedule import ScheduleFit, schedule_json, schedule_lines
+from planner.fit.schedule.stored import from_plain
+from planner.fitting_curves import CurvesSay, ask_curves
 from planner.observations import Observations
 from planner.study import Study, conclude, read_study
 from planner.study import write_json as _write
@@ -63,6 +57,7 @@ class Source:
     study: Study | None = None
     observations: Observations | None = None
     schedule: ScheduleFit | None = None
+    curves: CurvesSay | None = None
 
 
 def fit_command(
@@ -71,11 +66,12 @@ def fit_command(
     """Fit a table or a study, print the law and its findings, write fit.json."""
     source = source_of(path, options)
     if curves is not None:
-        source = _doubted(source, curves)
+        source = _with_curves(source, curves)
     if (folder := out or (path if path.is_dir() else None)) is not None:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / "fit.json", _fit_json(source))
     told = [] if source.schedule is None else schedule_lines(source.schedule)
+    told += source.curves.lines() if source.curves else []
     emit(json.dumps(_fit_json(source)) if as_json else "\n".join([fit_text(source.fit), *told]))
 
 
@@ -86,6 +82,8 @@ def _fit_json(source: Source) -> dict[str, Any]:
         content |= {"hyper": source.study.hyper.to_json()}
     if source.schedule is not None:
         content |= {"schedule": schedule_json(source.schedule)}
+    if source.curves is not None and source.curves.reached:
+        content |= {"critical_batch": source.curves.critical_batch_json()}
     return content
 
 
@@ -165,7 +163,7 @@ def source_of(path: Path, options: FitOptions) -> Source:
         default = options == FitOptions()
         return Source(conclude(study).loss if default else options.fit(runs), study, runs)
     if _is_fit(path):
-        return Source(read_fit(path))
+        return Source(read_fit(path), schedule=_saved_schedule(path))
     from planner.table import read_runs
 
     table = read_runs(path, options.maps, options.where)
@@ -182,24 +180,22 @@ def _is_fit(path: Path) -> bool:
     return isinstance(data, dict) and {"law", "members", "draws"} <= data.keys()
 
 
-def _doubted(source: Source, path: Path) -> Source:
-    """Add what the training curves say: of the fitted runs to the findings, of the schedule."""
+def _with_curves(source: Source, path: Path) -> Source:
+    """Add what the training curves say: doubts to the findings, the schedule, critical batches."""
     from planner.curves import read_curves
 
     if source.observations is None:
         raise UsageError("--curves speaks of runs: fit a runs table or a study, not a fit.json")
-    fitted, study = set(source.observations.key), source.study
-    others = study.ledger.runs.keys() - fitted if study else set()
-    every = read_curves(path)
-    curves = [curve for curve in every if curve.run not in others]
-    groups = (
-        traces_of_runs(list(study.ledger.runs.values()), every)
-        if study
-        else traces_of_table(every, source.observations)
-    )
-    schedule, doubts = fit_group(groups)
-    findings = source.fit.findings + check_curves(source.observations, curves) + doubts
-    return replace(source, fit=replace(source.fit, findings=findings), schedule=schedule)
+    said = ask_curves(source.observations, read_curves(path), source.study)
+    fit = replace(source.fit, findings=source.fit.findings + said.findings)
+    return replace(source, fit=fit, schedule=said.schedule, curves=said)
+
+
+def _saved_schedule(path: Path) -> ScheduleFit | None:
+    """Return the laws of the schedule that ``planner fit --curves`` put beside a fit."""
+    file = path / "fit.json" if path.is_dir() else path
+    saved = read_json(file, "planner fit").get("schedule", {}).get("fit")
+    return from_plain(saved) if saved else None
 
 
 def read_fit(path: Path) -> LossFit:

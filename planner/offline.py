@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from planner.decide.schedule import ScheduleEvidence
 from planner.decide.sizes import BlackBox, Family
 from planner.estimate import Estimate
 from planner.fit.loss_fit import LossFit
@@ -23,6 +24,8 @@ from planner.plan.objective import Objective, objective_from_options
 from planner.plan.plan import Plan
 from planner.report.page import write_report
 from planner.report.study import ReportInput, StageSummary
+from planner.schedules import FILE as SCHEDULE
+from planner.schedules import schedule_file
 from planner.study import Conclusion, Study, conclude, facts_of, provenance_of, read_study
 from planner.study import write_json as _write
 from planner.units import format_count, format_interval
@@ -44,7 +47,8 @@ def plan_command(
         plan = plan_study(study, found, _objective(given or study.space.target, found.loss))
     else:
         source = source_of(path, options)
-        plan = make_plan(Evidence(source.fit), _objective(given, source.fit))
+        schedule = ScheduleEvidence(source.schedule, own=False)
+        plan = make_plan(Evidence(source.fit, schedule=schedule), _objective(given, source.fit))
     if (folder := out or (path if path.is_dir() else None)) is not None:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / "plan.json", plan.to_json())
@@ -76,6 +80,7 @@ def write_conclusion(folder: Path, *, report: bool) -> Plan:
     study = read_study(folder)
     found = conclude(study)
     _write(folder / "fit.json", found.loss.to_json() | {"hyper": found.hyper.to_json()})
+    _write(folder / SCHEDULE, schedule_file(found.schedule, study.ledger.hash()))
     if study.prediction is not None:
         _write(folder / "prediction.json", study.prediction.to_json())
     plan = plan_study(study, found, _objective(study.space.target, found.loss))
@@ -90,7 +95,9 @@ def plan_study(study: Study, found: Conclusion, objective: Objective) -> Plan:
     """Plan from everything a study found, over the shapes of its own ladder."""
     family: Family = study.family or BlackBox.of([run.size for run in study.ledger.runs.values()])
     facts, origin = facts_of(study), provenance_of(study)
-    evidence = Evidence(found.loss, found.hyper, found.judgement, found.findings, facts, origin)
+    evidence = Evidence(
+        found.loss, found.hyper, found.judgement, found.findings, facts, origin, found.schedule
+    )
     return make_plan(evidence, objective, family=family)
 
 
@@ -115,6 +122,7 @@ def write_study_report(study: Study, found: Conclusion, plan: Plan, folder: Path
             for entry in study.ledger.rounds
         ),
         recipe=study.env["recipe"],
+        schedule=found.schedule,
     )
     return write_report(folder, content)[1]
 

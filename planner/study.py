@@ -17,17 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from planner._log import replace_file
+from planner.claims import claim_findings
+from planner.curve import Curve
 from planner.decide.evidence import fit_hyper_of, fit_loss_of, judge_held_out
-from planner.errors import LedgerError
+from planner.decide.schedule import ScheduleEvidence
+from planner.errors import LedgerError, TableError
 from planner.finding import Finding, Severity
 from planner.fit.held_out import Judgement, Prediction
 from planner.fit.loss_fit import LossFit
 from planner.fit.transfer import HyperFit
 from planner.ledger import Ledger
 from planner.run import Round, Run
+from planner.schedules import schedule_of
 from planner.shape import ModelShape, ShapeFamily
 from planner.space import SearchSpace, load_space
-from planner.witness import noise_findings
+from planner.witness import critical_batch_findings, noise_findings
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,12 @@ class Study:
     @property
     def hyper(self) -> HyperFit:
         """What the runs say of learning rate, batch, warmup and weight decay."""
-        return fit_hyper_of(self.runs_by_stage, self.env["recipe"].get("parametrization", "sp"))
+        return fit_hyper_of(self.runs_by_stage, self.parametrization)
+
+    @property
+    def parametrization(self) -> str:
+        """The proxies' parametrisation: sp unless their recipe names another."""
+        return str(self.env["recipe"].get("parametrization", "sp"))
 
     @property
     def prediction(self) -> Prediction | None:
@@ -84,6 +93,7 @@ class Conclusion:
     hyper: HyperFit
     judgement: Judgement | None
     findings: tuple[Finding, ...]
+    schedule: ScheduleEvidence
 
 
 def read_study(folder: Path) -> Study:
@@ -105,9 +115,16 @@ def conclude(study: Study) -> Conclusion:
     judgement = judge_held_out(study.prediction, runs, before.sigma)
     taken_in = runs if judgement is not None else ladder
     loss = fit_loss_of(taken_in, hyper, judgement)
-    ended = tuple(study.ledger.runs.values())
-    noise = noise_findings(study.folder / "curves", ended, hyper)
-    return Conclusion(loss, hyper, judgement, (*_sweep_findings(study), *noise))
+    ended, (curves, unread) = tuple(study.ledger.runs.values()), _curves(study.folder / "curves")
+    witnesses = (
+        *noise_findings(study.folder / "curves", ended, hyper),
+        *critical_batch_findings(curves, runs.get("lr_batch", ()), hyper),
+    )
+    shortest = min(study.space.horizons.tokens_per_run)
+    claims = claim_findings(study.folder, ended, shortest, study.parametrization)
+    schedule = schedule_of(study.folder, study.ledger.hash(), ended, curves)
+    findings = (*_sweep_findings(study), *unread, *claims, *witnesses)
+    return Conclusion(loss, hyper, judgement, findings, schedule)
 
 
 def facts_of(study: Study) -> dict[str, Any]:
@@ -146,6 +163,19 @@ def describe_environment(recipe: Mapping[str, Any], shapes: list[ModelShape]) ->
         "recipe": dict(recipe),
         "shapes": [asdict(shape) for shape in shapes],
     }
+
+
+def _curves(folder: Path) -> tuple[tuple[Curve, ...], tuple[Finding, ...]]:
+    """Read a study's curves; none where the folder came without them, or one is damaged."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return (), ()
+    from planner.curves import read_curves
+
+    try:
+        return read_curves(folder), ()
+    except TableError as error:
+        what = f"The training curves were not used: {error}."
+        return (), (Finding("curves-unread", Severity.INFO, what),)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

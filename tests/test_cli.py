@@ -59,6 +59,7 @@ MAPS = ("--map", "Model Size=params", "--map", "toks=tokens", "--map", "val=loss
 def test_a_study_leaves_every_file_of_the_contract(study):
     for name in (
         *("space.yaml", "events.jsonl", "runs.jsonl", "fit.json", "plan.json", "prediction.json"),
+        "schedule.json",
         *("report.html", "report.md", "env.json", "curves", "figures"),
     ):
         assert (study / name).exists(), name

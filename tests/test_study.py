@@ -51,7 +51,7 @@ def test_the_conclusion_predicts_what_was_planted(found):
     assert loss.low < truth.best_loss(size, flops / (6.0 * size)) < loss.high
     assert found.judgement is not None
     assert found.judgement.inside98
-    assert found.findings == ()
+    assert [finding.code for finding in found.findings] == ["critical-batch"]
 
 
 def test_off_optimum_undecayed_and_range_test_losses_stay_out_of_the_law(study, found):
@@ -68,7 +68,7 @@ def test_a_log_cut_by_a_crash_is_a_finding(copied):
     with (copied / "events.jsonl").open("a") as log:
         log.write('{"event": "star')
     codes = [finding.code for finding in conclude(read_study(copied)).findings]
-    assert codes == ["log-repaired"]
+    assert "log-repaired" in codes
 
 
 def test_shapes_and_facts_of_the_proxies_come_back(study):

@@ -3,9 +3,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from planner.curve import Curve
 from planner.fit.transfer import fit_hyper
-from planner.witness import noise_findings
+from planner.witness import critical_batch_findings, noise_findings
 from tests.fit.hyper_world import World
+from tests.fit.test_steps_to_loss import swept
 
 
 def measured(folder, rng, *, scale, signal=1.0, steps=400):
@@ -55,3 +57,33 @@ def test_too_few_measurements_are_said_to_be_too_few(tmp_path):
 def test_a_study_that_measured_nothing_says_nothing(tmp_path):
     runs, hyper = measured(tmp_path / "curves", np.random.default_rng(0), scale=600.0)
     assert noise_findings(tmp_path / "curves", runs[1:], hyper) == []
+
+
+def batch_sweep(batches):
+    """A sweep of the world's anchor whose curves hold a planted critical batch of 1,500 tokens."""
+    world = World(np.random.default_rng(1))
+    lrs = 0.01 * 2.0 ** np.arange(-2, 3)
+    runs = [r for batch in batches for r in world.cell(2e4, 1_000_000, batch, lrs)]
+    curves = []
+    for run in runs:
+        made = swept(run.trial.batch_tokens, run.trial.lr).curve
+        curves.append(Curve(run.key, made.tokens, made.step, made.lr, made.loss))
+    return curves, runs, fit_hyper(runs)
+
+
+def test_curves_of_a_batch_sweep_tell_the_critical_batch():
+    (found,) = critical_batch_findings(*batch_sweep((128, 512, 2048, 8192)))
+    assert found.code == "critical-batch"
+    assert "the critical batch is 1.5k tokens" in found.what
+    assert "lowest decayed loss" in found.what
+
+
+def test_batches_far_below_the_critical_one_bound_it_only():
+    (found,) = critical_batch_findings(*batch_sweep((4, 8, 16)))
+    assert found.code == "critical-batch-unidentified"
+    assert "lies above" in found.what
+    assert "try larger batches" in found.what
+
+
+def test_two_batches_say_nothing():
+    assert critical_batch_findings(*batch_sweep((128, 512))) == []

@@ -4,7 +4,7 @@
     lr       = fitted lr*(N, D, batch), a quarter of its sd (in ln) to the low side
     warmup   = the fitted or usual one, transferred in steps (planner/fit/warmup.py), >= 20 steps
     weight decay and beta2 by the rules of planner/decide/rules.py
-    schedule = every proxy's: linear warmup, constant, 1-sqrt cooldown to zero;  clip = 1
+    schedule = every proxy's, unless its curves say better (planner/decide/schedule.py);  clip = 1
 
 Ladder, held-out rung and plan all come through here, so that no rung differs from another in
 anything but what the laws say. Results lie on a lattice (lr by 2^(1/4), tokens by whole steps).
@@ -25,11 +25,13 @@ from planner.decide.rules import (
     snap_lr,
     weight_decay_rule,
 )
+from planner.decide.schedule import ScheduleEvidence, schedule_decision
 from planner.estimate import Estimate
 from planner.fit.decay import RULE, TAU_EXPONENT, TAU_SCALE, DecayFit
 from planner.fit.transfer import HyperFit
 from planner.fit.warmup import DEFAULT_FRACTION, WarmupFit
 from planner.shape import Size
+from planner.units import format_count
 
 __all__ = ["RungHyper", "hyper_decisions", "rules_at", "rung_hyper", "snap_lr"]
 
@@ -38,11 +40,14 @@ CLIP = 1.0
 
 FEWEST_WARMUP_STEPS = 20
 
-COOLDOWN = 0.2
-"""Share of the tokens in the 1-sqrt cooldown, as in every proxy (Haegele 2024: 20 % suffices)."""
-
-
 USUAL_WARMUP = WarmupFit(DEFAULT_FRACTION)
+
+OWN_WARMUP = (
+    "the shortest that cost nothing in own runs, in steps by lr x sqrt(batch), within .5 to 5 % of "
+    "the run and 2 tokens per parameter."
+)
+
+NO_CURVES = ScheduleEvidence()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +95,17 @@ def rules_at(
 
 
 def hyper_decisions(
-    hyper: HyperFit, size: Size, tokens: float, *, min_batch_tokens: int
+    hyper: HyperFit,
+    size: Size,
+    tokens: float,
+    *,
+    min_batch_tokens: int,
+    schedule: ScheduleEvidence = NO_CURVES,
 ) -> tuple[Decision, ...]:
     """Return the decisions on batch, learning rate, warmup, schedule, decay, beta2 and clip."""
     chosen = rung_hyper(hyper, size, tokens, min_batch_tokens=min_batch_tokens)
     run = _Planned(hyper, size, tokens, chosen)
-    return (*_fitted(run), *_by_rule(run))
+    return (*_fitted(run), schedule_decision(schedule, tokens), *_by_rule(run))
 
 
 class _Planned(NamedTuple):
@@ -119,16 +129,19 @@ def _fitted(run: _Planned) -> tuple[Decision, ...]:
             _around(chosen.batch_tokens, hyper.batch(run.size, run.tokens)),
             "tokens per step",
             "The power of two (in sequences) nearest to the batch with the lowest loss at this "
-            f"horizon; a factor of two off costs {hyper.batch_regret(np.log(2)):.2g} nats.",
+            f"horizon, which grows with the tokens; a factor of two off costs "
+            f"{hyper.batch_regret(np.log(2)):.2g} nats; own runs carry {hyper.own_share_batch:.0%} "
+            "of its law's precision.",
             keys,
         ),
         Decision(
             "lr",
             _around(chosen.lr, hyper.lr(run.size, run.tokens, chosen.batch_tokens)),
             "peak learning rate",
-            "The fitted optimum at this size, horizon and batch, a quarter of its sd to the low "
-            f"side, where errors cost less ({hyper.regret(-np.log(2)):.2g} nats at half the "
-            f"optimum, {hyper.regret(np.log(2)):.2g} at twice); {share}.",
+            "The fitted optimum at this size, horizon and batch (never moved over tokens without "
+            "the batch), a quarter of its sd to the low side, away from divergence; half the "
+            f"optimum costs {hyper.regret(-np.log(2)):.2g} nats, twice "
+            f"{hyper.regret(np.log(2)):.2g}; {share}.",
             keys,
         ),
         Decision(
@@ -137,7 +150,7 @@ def _fitted(run: _Planned) -> tuple[Decision, ...]:
             "tokens",
             f"{chosen.warmup_tokens / run.tokens:.2g} of the run, "
             f"{chosen.warmup_tokens // chosen.batch_tokens} steps of linear warmup: "
-            + ("own runs, transferred." if hyper.warmup.measured else "common practice, bounded."),
+            + (OWN_WARMUP if hyper.warmup.measured else "common practice, bounded."),
             hyper.warmup.evidence,
         ),
     )
@@ -146,21 +159,16 @@ def _fitted(run: _Planned) -> tuple[Decision, ...]:
 def _by_rule(run: _Planned) -> tuple[Decision, ...]:
     """Decide what follows from a stated rule."""
     chosen = run.chosen
+    half_life = -chosen.batch_tokens / np.log2(chosen.beta2)
     return (
-        Decision(
-            "schedule",
-            Estimate.exactly(COOLDOWN),
-            "share of the tokens in the cooldown",
-            "The schedule every proxy was trained with, so that losses mean the same; its "
-            "cooldown can start earlier or later when the token budget changes.",
-            label="wsd: linear warmup, constant, 1-sqrt cooldown to zero",
-        ),
         _weight_decay(run),
         Decision(
             "beta2",
             Estimate.exactly(chosen.beta2, "rule"),
             "",
-            "A half-life of 10M tokens, at most 5 % of the run, at any batch; never below .9.",
+            f"A half-life of {format_count(half_life)} tokens "
+            f"({half_life / chosen.batch_tokens:.0f} steps): 10M, at most 5 % of the run, at any "
+            "batch; never below .9 nor above .9999.",
             label=f"{chosen.beta2:.5f}",
         ),
         Decision(
@@ -176,9 +184,10 @@ def _weight_decay(run: _Planned) -> Decision:
     """Decide the weight decay: the rule's, or that of own runs where they show better."""
     fit, value = run.hyper.decay, run.chosen.weight_decay
     factor = fit.factor
+    tau = run.chosen.batch_tokens / (run.chosen.lr * run.tokens * value)
     reason = (
-        f"batch / (lr x tokens x tau) with tau = {TAU_SCALE} x (tokens per parameter)^"
-        f"{TAU_EXPONENT}: AdamW averages over the share of the run found best by Power Lines"
+        f"batch / (lr x tokens x tau): AdamW averages over tau = {tau:.2g} of the run, "
+        f"{TAU_SCALE} x (tokens per parameter)^{TAU_EXPONENT} as Power Lines found best"
     )
     if fit.gain is None:
         reason += "."

@@ -27,7 +27,7 @@ depends on base_width too."""
 COVERS = {"mup": "width", "completep": "width and depth"}
 LEAVES = {
     "mup": "depth, tokens, batch and weight decay",
-    "completep": "tokens, batch, weight decay",
+    "completep": "tokens, batch and weight decay",
 }
 
 

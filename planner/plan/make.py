@@ -14,6 +14,7 @@ import numpy as np
 from planner.decide.allocate import Allocation, allocate, evaluate
 from planner.decide.decision import Decision
 from planner.decide.hyper import hyper_decisions
+from planner.decide.schedule import ScheduleEvidence, schedule_decision
 from planner.decide.sizes import Family
 from planner.estimate import Estimate
 from planner.finding import Finding
@@ -60,6 +61,7 @@ class Evidence:
     findings: tuple[Finding, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    schedule: ScheduleEvidence = field(default_factory=ScheduleEvidence)
 
 
 def make_plan(evidence: Evidence, objective: Objective, *, family: Family | None = None) -> Plan:
@@ -70,12 +72,7 @@ def make_plan(evidence: Evidence, objective: Objective, *, family: Family | None
     fit = evidence.loss
     buildable = family_for(family, fit)
     chosen = _allocation(fit, objective, buildable)
-    hypers: tuple[Decision, ...] = ()
-    if evidence.hyper is not None:
-        least = min_batch_tokens(buildable)
-        hypers = hyper_decisions(evidence.hyper, chosen.size, chosen.tokens, min_batch_tokens=least)
-        chosen = _whole_steps(chosen, int(hypers[0].estimate.value))
-        chosen = replace(chosen, loss=_loss_as_placed(fit, evidence.hyper, chosen, hypers))
+    chosen, hypers = _placed(evidence, chosen, min_batch_tokens(buildable))
     lr = next((d.estimate for d in hypers if d.name == "lr"), None)
     curvature = evidence.hyper.k_high.value if evidence.hyper else 0.0
     doubts = plan_findings(fit, objective, chosen, family, evidence.facts)
@@ -94,7 +91,7 @@ def make_plan(evidence: Evidence, objective: Objective, *, family: Family | None
         size=asdict(chosen.size),
         n_convention=fit.n_convention,
         flops=chosen.flops,
-        decisions=(*_size_decisions(objective, chosen, placed=bool(hypers)), *hypers),
+        decisions=(*_size_decisions(objective, chosen, placed=evidence.hyper is not None), *hypers),
         flat_region_params=chosen.flat,
         extrapolation=reach,
         alternatives=alternatives(fit, objective, chosen, buildable),
@@ -112,6 +109,20 @@ def _allocation(fit: LossFit, objective: Objective, family: Family) -> Allocatio
     if objective.flops is not None:
         return allocate(fit, objective.flops, family, objective.caps)
     return evaluate(fit, *objective.given_size, family)
+
+
+def _placed(
+    evidence: Evidence, chosen: Allocation, least_batch: int
+) -> tuple[Allocation, tuple[Decision, ...]]:
+    """Decide how to train the allocation; its tokens and loss become those of such a run."""
+    hyper, schedule = evidence.hyper, evidence.schedule
+    if hyper is None:
+        known = schedule.identified
+        return chosen, (schedule_decision(schedule, chosen.tokens),) if known else ()
+    where = chosen.size, chosen.tokens
+    hypers = hyper_decisions(hyper, *where, min_batch_tokens=least_batch, schedule=schedule)
+    chosen = _whole_steps(chosen, int(hypers[0].estimate.value))
+    return replace(chosen, loss=_loss_as_placed(evidence.loss, hyper, chosen, hypers)), hypers
 
 
 def _whole_steps(chosen: Allocation, batch_tokens: int) -> Allocation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from planner.decide.decision import Decision
 from planner.plan.plan import Alternative, Plan
@@ -55,10 +56,6 @@ def outcome(study: ReportInput) -> str:
         return f"The losses of {rung} were predicted; it has not been trained."
     errors = ", ".join(f"{error:+.2f} %" for error in judged["error_percent"])
     where = "inside" if judged["inside90"] else "outside"
-    steps = judged["winner_steps_off"]
-    winner = (
-        f"the winner is {text.plural(steps, 'size')} off" if steps else "the predicted size won"
-    )
     widened = (
         f" Every interval in this report was widened by {text.times(judged['widen'])} for it."
         if judged["widen"] > 1
@@ -66,8 +63,16 @@ def outcome(study: ReportInput) -> str:
     )
     return (
         f"Predicted before it was trained, {rung} came out {where} the 90 % interval (predicted "
-        f"minus measured, by size: {errors} of the loss), and {winner}.{widened}"
+        f"minus measured, by size: {errors} of the loss), and {_winner(judged)}.{widened}"
     )
+
+
+def _winner(judged: Mapping[str, Any]) -> str:
+    """Say how the size that was to win did; within twice the noise of a run it ties."""
+    if steps := judged["winner_steps_off"]:
+        return f"the winner is {text.plural(steps, 'size')} off"
+    won = judged["winner_measured"] == judged["winner_predicted"]
+    return "the predicted size won" if won else "the predicted size tied with the best within noise"
 
 
 def _verdict(study: ReportInput) -> tuple[Block, ...]:

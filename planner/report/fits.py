@@ -1,4 +1,4 @@
-"""The sections about the fits: loss law, learning rate and batch, prediction before the run."""
+"""The sections about the loss law: what was fitted, and the prediction before the run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import numpy as np
 from planner.estimate import Estimate
 from planner.fit.loss_fit import LossFit
 from planner.fit.registry import law_named
-from planner.fit.transfer import HyperFit
 from planner.report import text
 from planner.report.content import Block, Paragraph, Picture, Section, Table
-from planner.report.figures.surface import Surface
 from planner.report.first_page import outcome
 from planner.report.study import ReportInput
 
@@ -23,10 +21,6 @@ MEANING: Mapping[str, str] = {
     "alpha": "exponent of size",
     "beta": "exponent of data",
 }
-MISSES = (0.25, 0.5, 2.0, 4.0)
-"""Factors by which the table of costs is off the best learning rate or batch."""
-FAR = 10.0
-"""Computes further apart than this are not read off the slope at the planned run."""
 
 
 def loss_law(study: ReportInput, pictures: Mapping[str, Picture]) -> Section:
@@ -78,26 +72,6 @@ def _members(fit: LossFit) -> tuple[Block, ...]:
     return (Paragraph(said, "Between laws."), Table(head, rows))
 
 
-def hyperparameters(study: ReportInput, pictures: Mapping[str, Picture]) -> Section:
-    """Return learning rate and batch: what was found, and what it costs to be wrong."""
-    shown = (pictures["lr-basins"], pictures["lr-batch-laws"])
-    if study.hyper is None:
-        return Section("Learning rate and batch", shown)
-    hyper = study.hyper
-    noise = (
-        f"One run's loss scatters by {hyper.sigma_seed:.4f} nats from seed to seed"
-        + (f" ({text.plural(hyper.seed_noise.df, 'degree')} of freedom measured)." if
-           hyper.seed_noise else " (assumed: no trial was repeated with another seed).")
-    )  # fmt: skip
-    share = (
-        f"{text.percent(hyper.own_share)} of what is known about learning rates comes from this "
-        f"study ({text.plural(len(hyper.cells), 'cell')}), the rest from published runs."
-    )
-    blocks: list[Block] = [Paragraph(f"{share} {noise}")]
-    blocks += [Paragraph(_wrong_intro(), "The cost of being wrong."), _wrong(study, hyper)]
-    return Section("Learning rate and batch", (*blocks, *shown))
-
-
 def prediction(study: ReportInput, pictures: Mapping[str, Picture]) -> Section:
     """Return the prediction written before the held-out rung, beside what was measured."""
     title = "Prediction before the run"
@@ -131,38 +105,3 @@ def prediction(study: ReportInput, pictures: Mapping[str, Picture]) -> Section:
 def _parameter(value: float, ends: np.ndarray) -> str:
     low, high = min(float(ends[0]), value), max(float(ends[1]), value)
     return text.estimate(Estimate(value, low, high))
-
-
-def _wrong_intro() -> str:
-    return (
-        "What the loss loses when learning rate or batch miss their best value by a factor, with "
-        "the curvatures measured here, and how much of the planned run's compute that wastes."
-    )
-
-
-def _wrong(study: ReportInput, hyper: HyperFit) -> Table:
-    slope = _slope(study)
-    rows = []
-    for what, regret in (("Learning rate", hyper.regret), ("Batch", hyper.batch_regret)):
-        for factor in MISSES:
-            nats = regret(float(np.log(factor)))
-            off = f"{factor:g} x the best"
-            rows.append((what, off, f"{nats:.4f}", _made_up(float(np.exp(nats / slope)))))
-    head = ("What", "Setting", "Loss given up (nats)", "More compute that would make up for it")
-    return Table(head, tuple(rows))
-
-
-def _made_up(factor: float) -> str:
-    """Write a ratio of computes; far off, the slope it was taken from no longer holds."""
-    if factor > FAR:
-        return f"more than {text.times(FAR)}"
-    return text.percent(factor - 1) if factor < 2 else text.times(factor)
-
-
-def _slope(study: ReportInput) -> float:
-    """Return -dL/dlnC along the frontier at the planned compute (nats)."""
-    surface = Surface.of(study.fit, study.plan, study.fitted)
-    flops = study.plan.flops * np.array([1 / 1.1, 1.1])
-    sizes = surface.frontier(flops)
-    losses = surface.loss(sizes, surface.tokens(sizes, flops))
-    return float((losses[0] - losses[1]) / (2 * np.log(1.1)))

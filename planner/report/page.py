@@ -18,7 +18,9 @@ from planner.report.content import Page, Picture
 from planner.report.evidence import cost, evidence, findings, glossary, provenance
 from planner.report.figures import draw_all
 from planner.report.first_page import first_page
-from planner.report.fits import hyperparameters, loss_law, prediction
+from planner.report.fits import loss_law, prediction
+from planner.report.hyper import hyperparameters
+from planner.report.schedule import schedule
 from planner.report.study import ReportInput
 
 TONES = {Verdict.GO: "go", Verdict.WARNINGS: "warnings", Verdict.NO_GO: "no-go"}
@@ -47,6 +49,7 @@ def compose(study: ReportInput, pictures: dict[str, Picture]) -> Page:
         evidence(study),
         loss_law(study, pictures),
         hyperparameters(study, pictures),
+        schedule(study),
         prediction(study, pictures),
         findings(study),
         cost(study),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from planner.decide.evidence import LOSS_STAGES, tuned
+from planner.decide.schedule import ScheduleEvidence
 from planner.fit.held_out import Judgement, Prediction
 from planner.fit.loss_fit import LossFit
 from planner.fit.transfer import HyperFit
@@ -46,6 +47,7 @@ class ReportInput:
     judgement: Judgement | None = None
     rounds: tuple[StageSummary, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    schedule: ScheduleEvidence | None = None
 
     @property
     def fitted(self) -> Observations | None:

@@ -11,6 +11,7 @@ from planner.finding import Finding, Severity
 from planner.plan.plan import Plan
 from planner.report import text
 from planner.report.figures import FIGURES
+from planner.report.first_page import outcome
 from planner.report.page import write_report
 
 
@@ -126,3 +127,17 @@ def test_a_plan_read_back_from_json_gives_the_same_report(written, study, tmp_pa
     markdown, html = write_report(tmp_path, replace(study, plan=again))
     assert markdown.read_text() == written[1].read_text()
     assert html.read_bytes() == written[2].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("measured", "steps", "says"),
+    [
+        (0, 0, "and the predicted size won."),
+        (1, 0, "the predicted size tied with the best within noise."),
+        (2, 2, "the winner is 2 sizes off."),
+    ],
+)
+def test_a_size_within_noise_of_the_best_ties_and_does_not_win(study, measured, steps, says):
+    judged = {"winner_predicted": 0, "winner_measured": measured, "winner_steps_off": steps}
+    held_out = dict(study.plan.held_out) | judged | {"widen": 1.0}
+    assert outcome(replace(study, plan=replace(study.plan, held_out=held_out))).endswith(says)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,16 @@ from planner.errors import EvidenceError
 from planner.finding import Finding, Severity
 from planner.fit.schedule.fit import Member, ScheduleFit, fit_schedule
 from planner.fit.schedule.laws import COMMON
-from planner.fit.schedule.optimise import BestSchedule, best_schedule
+from planner.fit.schedule.optimise import USUAL, BestSchedule, best_schedule, corrected
+from planner.fit.schedule.stored import to_plain
 from planner.fit.schedule.traces import Trace, largest_group
 
 NAMES = 4
+ENDING = 5
+"""Last points of a curve whose mean is where it ended."""
+OTHER = 0.01
+"""Share of the peak, averaged over a run, by which its learning rate must differ from the usual
+schedule's to be another: records a hundredth of a run apart blur a cooldown by less."""
 HOLDS = "holds for this size, peak learning rate and batch; only the exponents transfer"
 
 
@@ -42,6 +48,37 @@ def fit_group(
     return fit, (alike,)
 
 
+def correction_finding(
+    fit: ScheduleFit, traces: Sequence[Trace], fitted: Collection[str]
+) -> list[Finding]:
+    """Say what the usual schedule would have made of fitted runs that followed another one.
+
+    The laws hold for one size, learning rate and batch: of the other runs nothing is known, so the
+    losses are told and not changed.
+    """
+    excess = {}
+    for trace in (t for t in traces if t.run in fitted):
+        ended = float(trace.loss[-ENDING:].mean())
+        usual = USUAL.path(float(trace.path.at[-1]), trace.path.peak, trace.path.lead)
+        times = np.linspace(trace.path.at[0], trace.path.at[-1], 513)
+        gap = np.abs(trace.path.rate_at(times) - usual.rate_at(times)).mean()
+        other = corrected(fit, ended, trace.path, usual)
+        if gap > OTHER * trace.path.peak and not other.low <= ended <= other.high:
+            excess[trace.run] = (ended - other.value, ended - other.high, ended - other.low)
+    if not excess:
+        return []
+    worst = max(excess, key=lambda run: abs(excess[run][0]))
+    by = "{:+.2g} nats [{:+.2g}, {:+.2g}]".format(*excess[worst])
+    what = (
+        f"{len(excess)} of the fitted runs ({', '.join([*excess][:NAMES])}"
+        f"{', ...' if len(excess) > NAMES else ''}) followed another schedule than the usual one "
+        f"(1-sqrt to zero over the last {USUAL.fraction:.0%}); by the laws of the schedule their "
+        f"losses are off what it would have given by {by} at most ({worst}). They were fitted as "
+        "they are, so predictions hold for their schedule."
+    )
+    return [Finding("schedule-correction", Severity.INFO, what)]
+
+
 def schedule_json(fit: ScheduleFit) -> dict[str, Any]:
     """Return the ``schedule`` entry of fit.json."""
     return {
@@ -53,6 +90,7 @@ def schedule_json(fit: ScheduleFit) -> dict[str, Any]:
         "peak_lr": fit.peak,
         "members": [_member_json(fit, member) for member in fit.members],
         "best": best_schedule(fit, fit.span).to_json(),
+        "fit": to_plain(fit),
     }
 
 

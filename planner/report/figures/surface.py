@@ -20,6 +20,8 @@ from planner.plan.plan import Plan
 
 GRID = 400
 """Sizes tried per compute: steps of about 2 % over four decades."""
+STEP = 1.1
+"""Ratio of computes the slope of the frontier is taken over, to either side."""
 SPAN = 100.0
 """How far sizes are searched on either side of what was seen and planned."""
 
@@ -60,3 +62,10 @@ class Surface:
         grid = np.broadcast_to(sizes, (len(flops), GRID))
         losses = self.loss(grid, self.tokens(grid, flops[:, None]))
         return np.asarray(sizes[np.argmin(losses, axis=1)])
+
+    def slope(self, flops: float) -> float:
+        """Return -dL/dlnC along the frontier at a compute (nats)."""
+        around = flops * np.array([1 / STEP, STEP])
+        sizes = self.frontier(around)
+        losses = self.loss(sizes, self.tokens(sizes, around))
+        return float((losses[0] - losses[1]) / (2 * np.log(STEP)))
