@@ -220,7 +220,7 @@ class GptProxy:
         model, bf16 = stepper.model, stepper.bf16
         at_once = min(stepper.micro, EVALUATION_WINDOWS) if stepper.shrunk else EVALUATION_WINDOWS
         loss, se = evaluate(model, self.corpus, at_once=at_once)
-        metrics, note = {}, ""
+        metrics, note = {"params": float(model.flat.numel())}, ""
         if self.corpus.bytes_per_token:
             metrics["bits_per_byte"] = loss / math.log(2) / self.corpus.bytes_per_token
         if bf16:
