@@ -19,6 +19,15 @@ from planner.shape import size_from_mapping
 from tests.proxies.toy_tokens import write_tokens
 
 
+GPT = """
+proxy: {{name: gpt, options: {{context: 16, head_dim: 8}}}}
+data: {data}
+sizes: {{width: [16, 24], depth: 1}}
+batch_tokens: {{log: [64, 256], factor: 4}}
+budget: {{flops: 1e13}}
+"""
+
+
 class Descent:
     """A quadratic with a seeded start: deterministic, resumable, forkable; subclasses break it."""
 
@@ -188,11 +197,9 @@ def test_the_command_says_what_is_wrong_and_what_would_be_right():
 def test_the_shipped_proxies_keep_their_promises(tmp_path, monkeypatch):
     assert check("synthetic").exit_code == 0
     monkeypatch.setenv("PLANNER_CACHE", str(tmp_path / "cache"))
-    data = [f"data.{name}={value}" for name, value in write_tokens(tmp_path).items()]
-    small = ["sizes.width=[16,24]", "sizes.depth=1", "proxy.options.context=16", *data]
-    words = [word for one in small for word in ("--set", one)]
-    result = check("gpt", *words, "--json")
-    assert json.loads(result.stdout)["findings"] == []
+    space = tmp_path / "toy.yaml"
+    space.write_text(GPT.format(data=json.dumps(write_tokens(tmp_path))))
+    assert json.loads(check("gpt", space, "--json").stdout)["findings"] == []
 
 
 def test_a_proxy_that_reads_other_sizes_is_told_so():
