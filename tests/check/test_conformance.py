@@ -18,7 +18,6 @@ from planner.run import Status
 from planner.shape import size_from_mapping
 from tests.proxies.toy_tokens import write_tokens
 
-
 GPT = """
 proxy: {{name: gpt, options: {{context: 16, head_dim: 8}}}}
 data: {data}
