@@ -13,6 +13,7 @@ import json
 import math
 import os
 import socket
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from typing import Any
 from planner.errors import LedgerError, StudyLockedError
 
 SCHEMA_VERSION = 1
-"""Of events.jsonl; its first line states it."""
+"""Of events.jsonl; its first line states it. Fields that were added later are optional."""
+
+_read = json.JSONDecoder().decode
 
 
 def encode_line(data: dict[str, Any]) -> str:
@@ -38,16 +41,28 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 (plain data of any depth)
     return value
 
 
-def read_log(path: Path) -> tuple[list[dict[str, Any]], bytes]:
-    """Return the log's events and what is left of a cut last line (empty if none is cut).
+def fold_log(path: Path, apply: Callable[[dict[str, Any]], None]) -> tuple[int, bytes]:
+    """Hand every whole line's event to ``apply``, in order and one at a time.
 
-    Raises LedgerError with file and line number when a whole line is not the event it should be.
+    Returns their number and what is left of a cut last line (empty if none is cut). Raises
+    LedgerError with file and line number when a whole line is not the event it should be, or when
+    ``apply`` cannot read it (KeyError, TypeError, ValueError, AttributeError).
     """
-    *lines, cut = path.read_bytes().split(b"\n")
-    events = [_decode(path, number, line) for number, line in enumerate(lines, start=1)]
-    if events:
-        _check_version(path, events[0])
-    return events, cut
+    number = 0
+    with path.open("rb") as log:
+        for line in log:
+            if not line.endswith(b"\n"):
+                return number, line
+            number += 1
+            event = _decode(path, number, line)
+            if number == 1:
+                _check_version(path, event)
+            try:
+                apply(event)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                what = f"its {event['event']} event cannot be read ({error!r})"
+                raise damaged(path, number, what) from error
+    return number, b""
 
 
 def _check_version(path: Path, first: dict[str, Any]) -> None:
@@ -63,8 +78,8 @@ def _check_version(path: Path, first: dict[str, Any]) -> None:
 
 def _decode(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        event = json.loads(line)
-    except ValueError as error:
+        event = _read(line.decode())
+    except (ValueError, RecursionError) as error:
         raise damaged(path, number, "it is not JSON") from error
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         raise damaged(path, number, "it is not an event")
@@ -99,12 +114,13 @@ def append_line(path: Path, line: str, *, durable: bool) -> None:
         os.close(file)
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a whole file; it appears complete, by rename, or not at all (LedgerError)."""
+    parts = [content] if isinstance(content, bytes) else content
     half = path.with_name(f".{path.name}.half")
     try:
         with half.open("wb") as file:
-            file.write(content)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         half.replace(path)

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from planner.errors import PlannerError
+from planner.errors import PlannerError, UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -101,7 +101,10 @@ def sweep(
 
 @app.command()
 def check(
-    space: Annotated[Path, typer.Argument(help="The search space (YAML).")],
+    space: Annotated[Path | None, typer.Argument(help="The search space (YAML).")] = None,
+    proxy: Annotated[
+        str | None, typer.Option("--proxy", help="Does it keep what a sweep builds on? Its name.")
+    ] = None,
     coordinate: Annotated[
         bool, typer.Option("--coordinate", help="Do activations keep their size at any width?")
     ] = False,
@@ -112,10 +115,24 @@ def check(
     set_: Annotated[list[str] | None, typer.Option("--set", help="key.path=value")] = None,
     json: Json = False,
 ) -> None:
-    """Check a parametrisation before money is spent on it; all checks unless some are named."""
-    from planner.check.command import check_command
-    from planner.space import load_space
+    """Check a proxy or a parametrisation before money is spent on it.
 
+    With --proxy a few tiny trials show whether it keeps its promises (exit 2 where one blocks);
+    else all checks of the parametrisation unless some are named.
+    """
+    from planner.check.command import check_command, check_proxy
+    from planner.space import load_space
+    from planner.starter import space_for_proxy
+
+    if proxy is not None:
+        if coordinate or transfer:
+            raise UsageError("--proxy checks the proxy alone; leave --coordinate, --transfer out")
+        chosen = space_for_proxy(proxy, space, set_ or [])
+        if not check_proxy(chosen, as_json=json):
+            raise typer.Exit(2)
+        return
+    if space is None:
+        raise UsageError("name a search space (YAML) to check, or a proxy with --proxy")
     chosen = load_space(space, set_ or [])
     folder = out or Path("results") / chosen.study
     check_command(chosen, folder, coordinate=coordinate, transfer=transfer, as_json=json)

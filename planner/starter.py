@@ -1,12 +1,15 @@
-"""``planner init``: a starter search space, copied from the shipped ones."""
+"""Starter search spaces: copied from the shipped ones for ``init``, made up to check a proxy."""
 
 from __future__ import annotations
 
 import shlex
+import tempfile
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from planner.errors import UsageError
+from planner.space import SearchSpace, load_space
 
 
 def write_starter(file: Path, proxy: str, command: str | None) -> None:
@@ -31,3 +34,27 @@ def _with_command(text: str, command: str) -> str:
     start = text.index("argv: [")
     end = text.index("]", start) + 1
     return f"{text[:start]}argv: [{words}]{text[end:]}"
+
+
+ANY_PROXY = """
+sizes: {params: [10000, 20000]}
+lr: {log: [1.0e-3, 6.4e-2], factor: 2}
+batch_tokens: {log: [256, 4096], factor: 4}
+budget: {flops: 1e13}
+"""
+"""What a proxy is checked on that comes without a search space: a black box of stated sizes."""
+
+
+def space_for_proxy(proxy: str, file: Path | None, overrides: Sequence[str]) -> SearchSpace:
+    """Return the space of ``file`` with another proxy; without one a shipped starter or ANY_PROXY.
+
+    Raises SpaceError, which names the key to set.
+    """
+    shipped = files("planner") / "search_spaces" / f"{proxy}.yaml"
+    chosen = [f"proxy.name={proxy}", *overrides]
+    if file is not None:
+        return load_space(file, chosen)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "check.yaml"
+        path.write_text(shipped.read_text() if shipped.is_file() else ANY_PROXY)
+        return load_space(path, chosen)

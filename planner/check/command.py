@@ -1,5 +1,7 @@
 """``planner check``: run the checks asked for, print them, write check.json.
 
+``--proxy`` rehearses the proxy itself and leaves no file: there need not be a study yet.
+
 The verdict is NO-GO with a blocking finding, WARN with a warning, else GO.
 """
 
@@ -7,11 +9,13 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from planner._log import replace_file
+from planner.check.conformance import Stage, conformance
 from planner.check.coordinate import (
     CLAIMS,
     AxisSlopes,
@@ -50,6 +54,23 @@ def check_command(
     text = json.dumps(data, indent=1, allow_nan=False) + "\n"
     replace_file(folder / "check.json", text.encode())
     print(json.dumps(data) if as_json else _text(data, findings, slopes))  # noqa: T201
+
+
+def check_proxy(space: SearchSpace, *, as_json: bool) -> bool:
+    """Rehearse the proxy at the smallest size of the space; print what is found.
+
+    Returns whether nothing blocks its use.
+    """
+    spec = ProxySpec(space.proxy.name, space.data, space.proxy.options)
+    lr, batch = math.sqrt(space.lr.low * space.lr.high), int(space.batch_tokens.low)
+    with tempfile.TemporaryDirectory() as folder:
+        stage = Stage(lambda: load_proxy(spec), space.shapes[0], lr, batch, Path(folder))
+        findings = conformance(stage)
+    data = _as_data(findings, [])
+    kept = f"the proxy {space.proxy.name} keeps its promises at {dict(space.shapes[0])}"
+    text = _text(data, findings, []) if findings else f"GO\n  {kept}"
+    print(json.dumps(data) if as_json else text)  # noqa: T201
+    return data["verdict"] != "NO-GO"
 
 
 def check_coordinates(space: SearchSpace, proxy: Proxy) -> tuple[list[AxisSlopes], list[Finding]]:
@@ -108,5 +129,7 @@ def _text(data: dict[str, Any], findings: Sequence[Finding], slopes: Sequence[Ax
             f"    {kind:8s} {slope.value:+.3f} [{slope.low:+.3f}, {slope.high:+.3f}]"
             for kind, slope in found.slopes.items()
         ]
-    lines += [f"  {f.severity.value}: {f.what} {f.remedy}".rstrip() for f in findings]
+    for finding in findings:
+        remedy = f"\n    -> {finding.remedy}" if finding.remedy else ""
+        lines.append(f"  {finding.severity.value}: {finding.what}{remedy}")
     return "\n".join(lines)

@@ -1,0 +1,212 @@
+"""``planner check --proxy``: every broken promise is named, a proxy that keeps all goes."""
+
+import json
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from planner.check.conformance import Stage, conformance
+from planner.cli import app
+from planner.errors import UsageError
+from planner.finding import Severity
+from planner.proxy import Outcome, Preempted
+from planner.run import Status
+from planner.shape import size_from_mapping
+from tests.proxies.toy_tokens import write_tokens
+
+GPT = """
+proxy: {{name: gpt, options: {{context: 16, head_dim: 8}}}}
+data: {data}
+sizes: {{width: [16, 24], depth: 1}}
+batch_tokens: {{log: [64, 256], factor: 4}}
+budget: {{flops: 1e13}}
+"""
+
+
+class Descent:
+    """A quadratic with a seeded start: deterministic, resumable, forkable; subclasses break it."""
+
+    capabilities = frozenset({"resume", "fork"})
+
+    def __init__(self, data=None):
+        pass
+
+    def size(self, shape):
+        return size_from_mapping(shape)
+
+    def recipe(self):
+        return {"proxy": "descent"}
+
+    def start(self, trial, ctx):
+        """Return the position and step a trial starts from."""
+        own = ctx.checkpoint_dir / "state.json"
+        kept = ctx.parent / f"{trial.fork_at}.json" if trial.parent else None
+        for file in filter(None, (own, kept)):
+            if file.exists():
+                x, step = json.loads(file.read_text())
+                ctx.resumed(step * trial.batch_tokens)
+                return x, step
+        return random.Random(trial.seed).uniform(3, 4), 0
+
+    def train(self, trial, ctx):
+        x, begin = self.start(trial, ctx)
+        for step in range(begin, trial.steps):
+            x -= min(trial.lr, 1e9) * x
+            tokens = (step + 1) * trial.batch_tokens
+            if tokens in trial.keep_at:
+                (ctx.checkpoint_dir / f"{tokens}.json").write_text(json.dumps([x, step + 1]))
+            try:
+                ctx.report(tokens=tokens, loss=1 + min(x * x, 1e300))
+            except Preempted:
+                (ctx.checkpoint_dir / "state.json").write_text(json.dumps([x, step + 1]))
+                raise
+        return self.outcome(trial, x)
+
+    def outcome(self, trial, x):
+        loss = 1 + min(x * x, 1e300)
+        return Outcome(Status.DONE, loss, 0.0, trial.tokens, metrics={"params": 1e4})
+
+
+def stage(make, folder):
+    return Stage(make, {"params": 1e4}, 0.01, 256, folder)
+
+
+def codes(make, folder):
+    return {f.code: f.severity for f in conformance(stage(make, folder))}
+
+
+def test_a_proxy_that_keeps_its_promises_has_no_finding(tmp_path):
+    assert codes(Descent, tmp_path) == {}
+
+
+class Unseeded(Descent):
+    def start(self, trial, ctx):
+        x, step = super().start(trial, ctx)
+        return x + random.random(), step
+
+
+class Deaf(Descent):
+    def train(self, trial, ctx):
+        x, _ = self.start(trial, ctx)
+        for step in range(trial.steps):
+            x -= trial.lr * x
+            try:
+                ctx.report(tokens=(step + 1) * trial.batch_tokens, loss=1 + x * x)
+            except Exception:
+                continue
+        return self.outcome(trial, x)
+
+
+class Forgetful(Descent):
+    def start(self, trial, ctx):
+        return random.Random(trial.seed).uniform(3, 4), 0
+
+
+class HalfSaved(Descent):
+    def start(self, trial, ctx):
+        x, step = super().start(trial, ctx)
+        return (x + 0.1 if step else x), step
+
+
+class OneRate(Descent):
+    def train(self, trial, ctx):
+        return super().train(replace(trial, lr=0.01), ctx)
+
+
+class OneSeed(Descent):
+    def start(self, trial, ctx):
+        return super().start(replace(trial, seed=0), ctx)
+
+
+class Short(Descent):
+    def outcome(self, trial, x):
+        return Outcome(Status.DONE, 1 + x * x, math.nan, trial.tokens - 256)
+
+
+class Larger(Descent):
+    def outcome(self, trial, x):
+        return Outcome(Status.DONE, 1 + x * x, 0.0, trial.tokens, metrics={"params": 1.1e4})
+
+
+class Raises(Descent):
+    def train(self, trial, ctx):
+        if trial.lr > 1:
+            raise FloatingPointError("overflow")
+        return super().train(trial, ctx)
+
+
+class Broken(Descent):
+    def train(self, trial, ctx):
+        raise ValueError("no such corpus")
+
+
+class Cheap(Descent):
+    def size(self, shape):
+        return size_from_mapping({"params": 1e4, "flops_per_token": 2e4})
+
+
+class Timed(Descent):
+    made = 0
+
+    def recipe(self):
+        Timed.made += 1
+        return {"made": Timed.made}
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "severity"),
+    [
+        (Unseeded, "not-deterministic", Severity.WARNING),
+        (Deaf, "no-stop", Severity.BLOCKING),
+        (Forgetful, "resumes-nothing", Severity.WARNING),
+        (HalfSaved, "resume", Severity.BLOCKING),
+        (HalfSaved, "fork", Severity.BLOCKING),
+        (OneRate, "lr-ignored", Severity.BLOCKING),
+        (OneSeed, "seed-ignored", Severity.WARNING),
+        (Short, "tokens", Severity.BLOCKING),
+        (Short, "loss-se", Severity.WARNING),
+        (Short, "params-unseen", Severity.INFO),
+        (Larger, "params", Severity.BLOCKING),
+        (Raises, "divergence-fails", Severity.WARNING),
+        (Broken, "no-loss", Severity.BLOCKING),
+        (Cheap, "flops", Severity.WARNING),
+        (Timed, "recipe", Severity.BLOCKING),
+    ],
+)
+def test_a_broken_promise_is_named(make, code, severity, tmp_path):
+    assert codes(make, tmp_path).get(f"proxy-{code}") is severity
+
+
+def check(*words):
+    return CliRunner().invoke(app, ["check", "--proxy", *map(str, words)])
+
+
+def test_the_command_says_what_is_wrong_and_what_would_be_right():
+    result = check(f"{Path(__file__)}:Deaf")
+    assert result.exit_code == 2
+    assert result.stdout.startswith("NO-GO")
+    assert "would burn its whole budget" in result.stdout
+    assert "-> let StopTrial pass" in result.stdout
+
+
+def test_the_shipped_proxies_keep_their_promises(tmp_path, monkeypatch):
+    assert check("synthetic").exit_code == 0
+    monkeypatch.setenv("PLANNER_CACHE", str(tmp_path / "cache"))
+    space = tmp_path / "toy.yaml"
+    space.write_text(GPT.format(data=json.dumps(write_tokens(tmp_path))))
+    assert json.loads(check("gpt", space, "--json").stdout)["findings"] == []
+
+
+def test_a_proxy_that_reads_other_sizes_is_told_so():
+    result = CliRunner().invoke(app, ["check", "--proxy", "gpt", "--set", "sizes.height=3"])
+    assert "width and a depth" in result.stdout
+    assert result.exit_code == 2
+
+
+def test_nothing_to_check_is_refused():
+    with pytest.raises(UsageError, match="name a search space"):
+        CliRunner().invoke(app, ["check"], catch_exceptions=False)
