@@ -61,6 +61,12 @@ class Toy:
             ctx.report(tokens=100, loss=2.0)
             time.sleep(0.005)
 
+    def deaf(self, trial, ctx):
+        """Report once and then never again until the gate file is there."""
+        ctx.report(tokens=100, loss=2.0)
+        while not Path(trial.shape["gate"]).exists():
+            time.sleep(0.005)
+
     def hang(self, trial, ctx):
         """Start a program, as a command proxy does, and never report again."""
         child = subprocess.Popen(["sleep", "600"])
