@@ -44,10 +44,7 @@ LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Bench:
-    """What a round is run on: the proxy, what identifies it, the name of the executor.
-
-    ``checkpoints`` is where states lie; a replay has none.
-    """
+    """What a round is run on: the proxy, what identifies it, and the name of the executor."""
 
     spec: ProxySpec
     proxy: Proxy
@@ -114,9 +111,8 @@ def run_sweep(
 ) -> StudyState:
     """Run rounds until every stage is satisfied, and return the final state.
 
-    Raises BudgetError when the next trial does not fit the budget, TooManyFailuresError when more
-    than half of a round failed, KeyboardInterrupt when it was asked to stop; what has ended is safe
-    in the ledger in every case.
+    Raises BudgetError when the next trial does not fit, TooManyFailuresError when most of a round
+    failed, KeyboardInterrupt when asked to stop; what has ended is in the ledger in every case.
     """
     executor: Executor | None = None
     bench = setup.bench(ledger.folder)
@@ -193,9 +189,8 @@ class RoundRunner:
             if self._stop.asked:
                 self._leave()
                 raise KeyboardInterrupt
-        refuse_failures(
-            step, [self._ledger.runs[trial.key(self._bench.recipe)] for trial in step.trials]
-        )
+        keys = [trial.key(self._bench.recipe) for trial in step.trials]
+        refuse_failures(step, [self._ledger.runs[key] for key in keys])
 
     def _leave(self) -> None:
         """Let the running trials save their states and go; those that do not are lost as killed."""
