@@ -69,12 +69,15 @@ class Ledger:
         """Lock a study for writing, new or old, and repair a cut last line.
 
         Raises StudyLockedError when another process works on it, LedgerError when it is damaged,
-        written by a newer planner, or not a study.
+        written by a newer planner, not a study, or on a disk that cannot be used.
         """
         ledger = cls(Path(folder))
-        ledger._claim()
         try:
+            ledger._claim()
             ledger._restore()
+        except OSError as error:
+            ledger.close()
+            raise unwritable(ledger.folder, error) from error
         except BaseException:
             ledger.close()
             raise
