@@ -34,6 +34,11 @@ class TrialIndex:
         self._keys: dict[int, str] = {}
         self._parts: dict[type, dict[Any, Any]] = {}
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that have asked, in the order they came."""
+        return tuple(self._stages)
+
     def asked(self, data: Mapping[str, Any]) -> Trial:
         """Take in a trial a round asks for."""
         stage = self._stages.setdefault(data["stage"], {})

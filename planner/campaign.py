@@ -147,7 +147,7 @@ def _status_table(folder: Path, ledger: Ledger) -> Table:
 
 
 def _audit(space: SearchSpace, ledger: Ledger) -> list[str]:
-    found = audit(state_of(prepare(space), ledger))
+    found = audit(state_of(prepare(space), ledger), ledger.policies)
     return found or ["every stored decision is what today's policy would decide"]
 
 

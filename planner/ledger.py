@@ -115,6 +115,11 @@ class Ledger:
         """Return the number of the newest attempt at a trial; 0 before the first."""
         return self._spend.newest(key)
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that have asked for trials, in the order they came."""
+        return self._trials.stages
+
     def stage_keys(self, stage: str) -> tuple[str, ...]:
         """Return the keys of the recorded runs a stage asked for, in the order it asked.
 

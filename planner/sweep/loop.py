@@ -24,7 +24,7 @@ from planner.sweep.layout import Layout, lay_out
 from planner.sweep.limits import Limits
 from planner.sweep.policy import POLICY_VERSION, next_round, wants_prediction
 from planner.sweep.stages import held_out
-from planner.sweep.state import StudyState
+from planner.sweep.state import Memory, StudyState
 from planner.sweep.watch import Watch
 
 MAX_ATTEMPTS = 3
@@ -74,8 +74,8 @@ def prepare(space: SearchSpace) -> Setup:
     return Setup(space, spec, proxy, recipe, layout)
 
 
-def state_of(setup: Setup, ledger: Ledger) -> StudyState:
-    """Read the ledger as the policy sees it."""
+def state_of(setup: Setup, ledger: Ledger, memory: Memory | None = None) -> StudyState:
+    """Read the ledger as the policy sees it; ``memory`` is that of the study's earlier states."""
     return StudyState(
         setup.space,
         setup.proxy,
@@ -84,6 +84,7 @@ def state_of(setup: Setup, ledger: Ledger) -> StudyState:
         ledger.rounds,
         ledger.runs,
         None if ledger.prediction is None else Prediction.from_json(ledger.prediction),
+        memory or Memory(),
     )
 
 
@@ -96,10 +97,11 @@ def run_sweep(
     than half of a round failed; what has ended is safe in the ledger in every case.
     """
     executor: Executor | None = None
+    memory = Memory()
     limits = Limits(setup.space.budget, setup.space.target.get("price"))
     try:
         while True:
-            state = state_of(setup, ledger)
+            state = state_of(setup, ledger, memory)
             step = _open_round(state) or next_round(state)
             if step is None and wants_prediction(state):
                 ledger.predicted(held_out.predict(state, ledger.hash()).to_json())
@@ -120,7 +122,7 @@ def _open_round(state: StudyState) -> Round | None:
     if not state.rounds:
         return None
     last = state.rounds[-1]
-    return last if any(state.key(trial) not in state.runs for trial in last.trials) else None
+    return last if any(key not in state.runs for key in state.keys_of(last)) else None
 
 
 class RoundRunner:

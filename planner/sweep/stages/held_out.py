@@ -45,7 +45,7 @@ def predict(state: StudyState, ledger_hash: str) -> Prediction:
 
 def propose(state: StudyState) -> Proposal | None:
     """Ask for the predicted rung, once; the prediction must be in the ledger first."""
-    if state.prediction is None or state.rounds_of(STAGE):
+    if state.prediction is None or state.asked(STAGE):
         return None
     fit = state.hyper
     trials = []
