@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from planner.errors import LedgerError, TooManyFailuresError
+from planner.errors import BudgetError, LedgerError, TooManyFailuresError
 from planner.fit.held_out import Prediction
 from planner.ledger import Ledger
 from planner.proxy import Outcome, Proxy, ProxySpec, load_proxy
@@ -21,7 +21,8 @@ from planner.run import Round, Run, Status, Trial
 from planner.space import SearchSpace
 from planner.sweep.events import Died, Ended, Event, Executor, Job, Progress
 from planner.sweep.layout import Layout, lay_out
-from planner.sweep.limits import Limits
+from planner.sweep.limits import Approval, Limits, Load
+from planner.sweep.pace import Work
 from planner.sweep.policy import POLICY_VERSION, next_round, wants_prediction
 from planner.sweep.stages import held_out
 from planner.sweep.state import Memory, StudyState
@@ -30,8 +31,9 @@ from planner.sweep.watch import Watch
 MAX_ATTEMPTS = 3
 """Attempts at a trial whose worker dies before it counts as failed; a dead driver costs none."""
 
-LOOK_SECONDS = 5.0
-"""How long the driver waits at most for an event before it looks at clocks."""
+
+LEAVING_SECONDS = 10.0
+"""How long a trial that was told to stop is waited for."""
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,20 @@ def state_of(setup: Setup, ledger: Ledger, memory: Memory | None = None) -> Stud
 
 
 def run_sweep(
-    setup: Setup, ledger: Ledger, make_executor: Callable[[], Executor], watch: Watch
+    setup: Setup,
+    ledger: Ledger,
+    make_executor: Callable[[], Executor],
+    watch: Watch,
+    approval: Approval | None = None,
 ) -> StudyState:
     """Run rounds until every stage is satisfied, and return the final state.
 
-    Raises BudgetError when the next trial does not fit the budget, TooManyFailuresError when more
-    than half of a round failed; what has ended is safe in the ledger in every case.
+    Raises BudgetError when the next trial does not fit the budget, a clock has run out or a round
+    is not approved, TooManyFailuresError when more than half of a round failed; what has ended is safe in the ledger in every case.
     """
     executor: Executor | None = None
     memory = Memory()
-    limits = Limits(setup.space.budget, setup.space.target.get("price"))
+    limits = Limits(setup.space.budget, setup.space.price, approval)
     try:
         while True:
             state = state_of(setup, ledger, memory)
@@ -134,7 +140,7 @@ class RoundRunner:
         self._bench, self._ledger, self._executor, self._watch = bench, ledger, executor, watch
         self._limits = limits
         self._trials: dict[str, Trial] = {}
-        self._running: dict[str, float] = {}
+        self._running: dict[str, Load] = {}
         self._deaths: dict[str, int] = {}
 
     def run(self, step: Round) -> None:
@@ -144,27 +150,65 @@ class RoundRunner:
             for trial in step.trials
             if (key := trial.key(self._bench.recipe)) not in self._ledger.runs
         }
-        queue = sorted(self._trials, key=lambda key: (-self._cost(self._trials[key]), key))
+        queue = sorted(self._trials, key=lambda key: (-self._work(key).flops, key))
         self._watch.round_begins(step, len(queue), self._ledger.spent_flops)
+        approved = False
         while queue or self._running:
-            while queue and len(self._running) < self._executor.workers:
-                self._submit(queue.pop(0))
-            if event := self._executor.next_event(LOOK_SECONDS):
+            approved = approved or self._approve(step, queue)
+            self._fill(queue, self._executor.workers if approved else 1)
+            if event := self._executor.next_event(self._patience()):
                 queue[:0] = self._handle(event)
         self._refuse_failures(step)
 
-    def _cost(self, trial: Trial) -> float:
-        return self._bench.proxy.size(trial.shape).flops(trial.new_tokens)
+    def _approve(self, step: Round, queue: list[str]) -> bool:
+        """Say whether the round may run; the smallest trial goes first where nobody knows yet."""
+        left = [*self._running, *queue]
+        approved = self._limits.approve(step, self._ledger, [self._work(key) for key in left])
+        if not approved and not self._running:
+            queue.insert(0, queue.pop())
+        return approved
+
+    def _fill(self, queue: list[str], slots: int) -> None:
+        """Start what the slots and the budget take; what runs already is paid for and may end."""
+        try:
+            while queue and len(self._running) < slots:
+                self._submit(queue[0])
+                queue.pop(0)
+        except BudgetError:
+            if not self._running:
+                raise
+
+    def _patience(self) -> float:
+        """Return how long to wait for an event; a clock that has run out stops what runs."""
+        try:
+            return self._limits.patience(self._ledger, self._running.values())
+        except BudgetError as error:
+            self._leave(str(error))
+            raise
+
+    def _leave(self, why: str) -> None:
+        """Stop what runs; what it cost is counted, and it will be tried again."""
+        for key in self._running:
+            self._executor.cancel(key, why)
+        while self._running and (event := self._executor.next_event(LEAVING_SECONDS)):
+            if isinstance(event, Died):
+                del self._running[event.key]
+                self._ledger.lost(event.key, event.attempt, event.note)
+            else:
+                self._handle(event)
+
+    def _work(self, key: str) -> Work:
+        trial = self._trials[key]
+        return Work.of(trial, self._bench.proxy.size(trial.shape))
 
     def _submit(self, key: str) -> None:
         trial, size = self._trials[key], self._bench.proxy.size(self._trials[key].shape)
-        cost = size.flops(trial.new_tokens)
-        self._limits.guard(self._ledger, sum(self._running.values()), cost)
+        load = self._limits.commit(self._ledger, self._running.values(), self._work(key))
         attempt = self._ledger.attempts(key) + 1
         self._ledger.started(key, attempt, self._bench.host, trial, size)
         parent = None if trial.parent is None else str(self._ledger.checkpoint_dir(trial.parent))
         folder = str(self._ledger.checkpoint_dir(key))
-        self._running[key] = cost
+        self._running[key] = load
         self._executor.submit(Job(key, trial, attempt, self._bench.spec, folder, parent))
 
     def _handle(self, event: Event) -> list[str]:
