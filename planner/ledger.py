@@ -111,6 +111,11 @@ class Ledger:
         """Wall seconds times devices of every attempt that is over, lost ones included."""
         return self._spend.device_seconds
 
+    @property
+    def running(self) -> int:
+        """How many attempts this process has started that are not over."""
+        return len(self._clocks)
+
     def attempts(self, key: str) -> int:
         """Return the number of the newest attempt at a trial; 0 before the first."""
         return self._spend.newest(key)
@@ -201,6 +206,11 @@ class Ledger:
     def predicted(self, prediction: Mapping[str, Any]) -> None:
         """Store a prediction, with the hash of the ledger as it stands before it."""
         self._append("predicted", {"ledger": self.hash(), "prediction": dict(prediction)})
+
+    def learned(self, number: int, standing: Mapping[str, Any]) -> None:
+        """Note what is still doubtful after a round, for people: nothing is decided by it."""
+        line = encode_line({"round": number} | dict(standing))
+        append_line(self.folder / "progress.jsonl", line, durable=False)
 
     def checkpoint_dir(self, key: str) -> Path:
         """Return the folder of a trial's checkpoints."""

@@ -11,8 +11,8 @@ A round that is expected to cost more than an :class:`Approval` lets pass is ask
 of its trials starts.
 
 FLOPs are exact, so the sum over all attempts never exceeds them. The others are clocks: promises
-come from the pace of the runs that have ended (:mod:`planner.sweep.pace`), and where one is broken,
-or nothing has ended yet, the clock is looked at while trials run and stops them GRACE seconds early.
+come from the pace of the runs that have ended (:mod:`planner.sweep.pace`); where one is broken, or
+nothing has ended yet, the clock is looked at while trials run and stops them GRACE_SECONDS early.
 Clocks stop a sweep and never steer it (contracts.md section 2).
 """
 
@@ -69,6 +69,9 @@ class Limits:
         self._approval = approval
         self._began = clock()
         self._pace = Pace()
+        self._clocked = any(
+            limit is not None for limit in (budget.gpu_hours, budget.usd, budget.wall)
+        )
         for what, asked in (("budget.usd", budget.usd), ("--approve-above", approval)):
             if asked is not None and price is None:
                 raise SpaceError(
@@ -101,8 +104,9 @@ class Limits:
         )
 
     def commit(self, ledger: Ledger, running: Collection[Load], work: Work) -> Load:
-        """Take a trial's work beside the ``running`` ones. Raises BudgetError if it does not fit."""
-        self._pace.follow(ledger.runs)
+        """Take a trial's work beside the ``running`` ones; BudgetError if it does not fit."""
+        if self._clocked:
+            self._pace.follow(ledger.runs)
         spent = ledger.spent_flops + sum(load.work.flops for load in running)
         if spent + work.flops > self._budget.flops:
             raise BudgetError(
@@ -110,7 +114,7 @@ class Limits:
                 f"trial takes {work.flops:.3g}; attempts lost to crashes count too. "
                 f"budget.flops: {GO_ON}"
             )
-        promised = self._pace.promise(work)
+        promised = self._pace.promise(work) if self._clocked else 0.0
         self._refuse_hours(self._hours(ledger, running, committed=True), promised * work.devices)
         self._refuse_wall(promised)
         return Load(work, self._clock())
@@ -148,7 +152,7 @@ class Limits:
         budget, more = self._budget, seconds / 3600
         if budget.gpu_hours is not None and hours + more >= budget.gpu_hours:
             raise BudgetError(
-                f"the trials have used or claimed {hours:.3g} of {budget.gpu_hours:g} device hours, "
+                f"the trials have used or claimed {hours:.3g} of {budget.gpu_hours:g} device hours "
                 f"and going on takes {more:.2g} more. budget.gpu_hours: {GO_ON}"
             )
         price = self._price or 0.0

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from planner.errors import BudgetError, LedgerError, TooManyFailuresError
+from planner.decide.evidence import loss_runs
+from planner.decide.standing import Standing, standing
+from planner.errors import BudgetError, EvidenceError, LedgerError, TooManyFailuresError
 from planner.fit.held_out import Prediction
 from planner.ledger import Ledger
 from planner.proxy import Outcome, Proxy, ProxySpec, load_proxy
@@ -27,6 +30,7 @@ from planner.sweep.policy import POLICY_VERSION, next_round, wants_prediction
 from planner.sweep.stages import held_out
 from planner.sweep.state import Memory, StudyState
 from planner.sweep.watch import Watch
+from planner.sweep.worth import DEFAULT_REACH
 
 MAX_ATTEMPTS = 3
 """Attempts at a trial whose worker dies before it counts as failed; a dead driver costs none."""
@@ -100,7 +104,8 @@ def run_sweep(
     """Run rounds until every stage is satisfied, and return the final state.
 
     Raises BudgetError when the next trial does not fit the budget, a clock has run out or a round
-    is not approved, TooManyFailuresError when more than half of a round failed; what has ended is safe in the ledger in every case.
+    is not approved, TooManyFailuresError when more than half of a round failed; what has ended is
+    safe in the ledger in every case.
     """
     executor: Executor | None = None
     memory = Memory()
@@ -118,9 +123,22 @@ def run_sweep(
                 ledger.decided(step, POLICY_VERSION)
             executor = executor or make_executor()
             RoundRunner(setup.bench, ledger, executor, watch, limits).run(step)
+            told = _standing(state_of(setup, ledger, memory))
+            ledger.learned(step.number, told.to_json())
+            watch.round_ends(step, told)
     finally:
         if executor is not None:
             executor.close()
+
+
+def _standing(state: StudyState) -> Standing:
+    """Return what is still doubtful at the target, for people to see."""
+    flops = state.space.target.get("flops") or DEFAULT_REACH * state.layout.c_max
+    fit = None
+    if any(run.done for run in loss_runs(state.runs_by_stage)):
+        with suppress(EvidenceError):
+            fit = state.loss
+    return standing(state.hyper, fit, flops)
 
 
 def _open_round(state: StudyState) -> Round | None:

@@ -8,8 +8,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
-from planner.decide.evidence import DECAY_STAGES, HYPER_STAGES, RunsByStage, fit_hyper_of
+from planner.decide.evidence import (
+    DECAY_STAGES,
+    HYPER_STAGES,
+    RunsByStage,
+    fit_hyper_of,
+    fit_loss_of,
+)
 from planner.fit.held_out import Prediction
+from planner.fit.loss_fit import LossFit
 from planner.fit.transfer import HyperFit
 from planner.proxy import Proxy, TransformerProxy
 from planner.run import Round, Run, Trial
@@ -26,6 +33,7 @@ class Memory:
     def __init__(self) -> None:
         self._keys: dict[int, tuple[Round, tuple[str, ...]]] = {}
         self._hyper: tuple[object, HyperFit] | None = None
+        self._loss: tuple[object, LossFit] | None = None
 
     def keys(self, entry: Round, recipe: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the keys of a round's trials, each hashed once."""
@@ -37,10 +45,21 @@ class Memory:
 
     def hyper(self, runs: RunsByStage, parametrization: str) -> HyperFit:
         """Fit learning rate and batch, unless these very runs were fitted last."""
-        asked = {stage: tuple(run.key for run in ended) for stage, ended in runs.items()}
+        asked = _keys(runs)
         if self._hyper is None or self._hyper[0] != asked:
             self._hyper = asked, fit_hyper_of(runs, parametrization)
         return self._hyper[1]
+
+    def loss(self, runs: RunsByStage, hyper: HyperFit) -> LossFit:
+        """Fit the loss law, unless these very runs were fitted last; or EvidenceError."""
+        asked = _keys(runs), id(hyper)
+        if self._loss is None or self._loss[0] != asked:
+            self._loss = asked, fit_loss_of(runs, hyper)
+        return self._loss[1]
+
+
+def _keys(runs: RunsByStage) -> dict[str, tuple[str, ...]]:
+    return {stage: tuple(run.key for run in ended) for stage, ended in runs.items()}
 
 
 @dataclass(frozen=True)
@@ -85,6 +104,11 @@ class StudyState:
         """What the runs so far say of learning rate, batch, warmup and weight decay."""
         speak = {stage: self.runs_of(stage) for stage in (*HYPER_STAGES, *DECAY_STAGES)}
         return self.memory.hyper(speak, self.recipe.get("parametrization", "sp"))
+
+    @property
+    def loss(self) -> LossFit:
+        """The law of the decayed ladder. Raises EvidenceError when it holds too little for one."""
+        return self.memory.loss(self.runs_by_stage, self.hyper)
 
     @cached_property
     def runs_by_stage(self) -> dict[str, tuple[Run, ...]]:

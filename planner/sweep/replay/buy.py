@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.decide.standing import Standing
 from planner.proxy import ProxySpec
 from planner.run import Round, Run, Trial
 from planner.space import Budget
@@ -45,6 +46,9 @@ class Silent:
         """Say nothing."""
 
     def ended(self, run: Run, spent: float) -> None:
+        """Say nothing."""
+
+    def round_ends(self, step: Round, known: Standing) -> None:
         """Say nothing."""
 
 
