@@ -68,8 +68,23 @@ class Fold:
     spend: Spend = field(default_factory=Spend)
     _asked: dict[int, int] = field(default_factory=dict)
     _again: dict[int, list[int]] = field(default_factory=dict)
+    _progress: dict[bytes, bytes] = field(default_factory=dict)
     _keys: set[str] = field(default_factory=set)
     _marks: set[int] = field(default_factory=set)
+
+    def later(self, line: bytes) -> bool:
+        """Keep a line of progress undecoded: only those of attempts without an end tell more."""
+        begin, end = line.find(b'"key":"'), line.find(b',"tokens":')
+        if b'"resumed":true' in line or not 0 < begin < end:
+            return False
+        self._progress[line[begin + 7 : end]] = line
+        return True
+
+    def finish(self) -> None:
+        """Take in the progress of attempts that have no end."""
+        for line in self._progress.values():
+            self.apply(json.loads(line))
+        self._progress.clear()
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take in one event of the log. Raises KeyError, TypeError or ValueError for a bad one."""
@@ -84,6 +99,8 @@ class Fold:
                 cost = float(event["flops_per_token"]), float(event.get("devices", 1))
                 self.spend.start(event["key"], event["attempt"], tokens, *cost)
             case "lost":
+                if line := self._progress.pop(_attempt(event["key"], event["attempt"]), None):
+                    self.apply(json.loads(line))
                 self.spend.lose(event["key"], event["attempt"], event.get("seconds"))
                 self.lost += 1
             case "ended":
@@ -109,6 +126,7 @@ class Fold:
     def _end(self, run: Mapping[str, Any]) -> None:
         key, flops, seconds = run["key"], float(run["spent_flops"]), float(run["seconds"])
         news = key not in self._keys and run["attempt"] >= self.spend.newest(key)
+        self._progress.pop(_attempt(key, run["attempt"]), None)
         self.spend.pay(key, run["attempt"], flops, seconds)
         trial = run["trial"]
         self.gauge.ended(trial["stage"], flops, seconds)
@@ -127,6 +145,11 @@ class Fold:
         _keep_best(first, run)
         for tally in (first, *(self.rounds[place] for place in self._again.get(mark, ()))):
             tally.ended += 1
+
+
+def _attempt(key: str, number: int) -> bytes:
+    """Return how a line of progress names an attempt."""
+    return b'%s","attempt":%d' % (key.encode(), number)
 
 
 def _keep_best(tally: Tally, run: Mapping[str, Any]) -> None:
@@ -214,7 +237,8 @@ def read_status(folder: Path) -> Status:
         )
     env = json.loads((folder / "env.json").read_text())
     fold = Fold(Gauge(env.get("prices", {})))
-    _, cut = fold_log(log, fold.apply)
+    _, cut = fold_log(log, fold.apply, fold.later)
+    fold.finish()
     return Status(folder, load_space(folder / "space.yaml"), fold, _known(folder), bool(cut))
 
 

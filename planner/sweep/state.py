@@ -135,7 +135,7 @@ class StudyState:
         """The proxy, if its shapes are transformers."""
         return cast(TransformerProxy, self.proxy) if hasattr(self.proxy, "model_shape") else None
 
-    @property
+    @cached_property
     def min_batch_tokens(self) -> int:
         """One sequence, the smallest batch there is; 1 for a black box."""
         if self.transformer is None:

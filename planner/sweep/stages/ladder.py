@@ -35,8 +35,10 @@ def propose(state: StudyState) -> Proposal | None:
         return None
     forks: list[Trial] = []
     for group, trunk in zip(groups, rounds[0], strict=True):
+        if len(group) == 1:
+            continue
         run = state.runs.get(state.key(trunk))
-        if len(group) > 1 and run is not None and run.done:
+        if run is not None and run.done:
             forks += [fork_of(trunk, run.key, cell.tokens) for cell in group]
     return Proposal(tuple(forks), "cooldowns off the trunks at every horizon") if forks else None
 
