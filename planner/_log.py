@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from errno import EINVAL, ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP, ESTALE
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from planner.errors import LedgerError, StudyLockedError
 
@@ -27,7 +27,9 @@ SCHEMA_VERSION = 1
 WITHOUT_LOCKS = (ENOLCK, ENOTSUP, EOPNOTSUPP, ENOSYS, EINVAL)
 """What a shared file system answers that cannot lock files."""
 
-_read = json.JSONDecoder().decode
+_DECODER = json.JSONDecoder()
+
+_Apply: TypeAlias = Callable[[dict[str, Any]], None]
 
 
 def encode_line(data: dict[str, Any]) -> str:
@@ -45,12 +47,15 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 (plain data of any depth)
     return value
 
 
-def fold_log(path: Path, apply: Callable[[dict[str, Any]], None]) -> tuple[int, bytes]:
+def fold_log(
+    path: Path, apply: _Apply, later: Callable[[bytes], bool] | None = None
+) -> tuple[int, bytes]:
     """Hand every whole line's event to ``apply``, in order and one at a time.
 
-    Returns their number and what is left of a cut last line (empty if none is cut). Raises
-    LedgerError with file and line number when a whole line is not the event it should be, or when
-    ``apply`` cannot read it (KeyError, TypeError, ValueError, AttributeError).
+    ``later`` may take a line of progress undecoded by returning True. Returns the lines' number and
+    what is left of a cut last line (empty if none is cut). Raises LedgerError with file and line
+    number when a whole line is not the event it should be, or when ``apply`` cannot read it
+    (KeyError, TypeError, ValueError, AttributeError).
     """
     number = 0
     with path.open("rb") as log:
@@ -58,7 +63,9 @@ def fold_log(path: Path, apply: Callable[[dict[str, Any]], None]) -> tuple[int, 
             if not line.endswith(b"\n"):
                 return number, line
             number += 1
-            event = _decode(path, number, line)
+            if later and line.startswith(b'{"n":%d,"event":"progress",' % number) and later(line):
+                continue
+            event = decode_line(path, number, line)
             if number == 1:
                 _check_version(path, event)
             try:
@@ -80,9 +87,13 @@ def _check_version(path: Path, first: dict[str, Any]) -> None:
         )
 
 
-def _decode(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def decode_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    """Return a line's event. Raises LedgerError when it is not the event it should be."""
     try:
-        event = _read(line.decode())
+        text = line.decode()
+        event, end = _DECODER.raw_decode(text)
+        if text[end:].strip():
+            raise ValueError("more than one value")
     except (ValueError, RecursionError) as error:
         raise damaged(path, number, "it is not JSON") from error
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):

@@ -7,11 +7,16 @@ fits into memory, and a stage's runs are found without computing a key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import cache
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 from planner.run import TRIAL_FIELDS, Trial
+
+_NESTED = ("shape", "schedule", "keep_at")
+_Read: TypeAlias = Callable[[Mapping[str, Any]], object]
 
 
 def mark_of(data: Mapping[str, Any]) -> int:
@@ -19,11 +24,15 @@ def mark_of(data: Mapping[str, Any]) -> int:
 
     It holds within one process only.
     """
-    return hash(tuple(_hashable(value) for name, value in sorted(data.items()) if name != "stage"))
+    plain, nested = _getters(tuple(data))
+    return hash((plain(data), repr(nested(data))))
 
 
-def _hashable(value: object) -> object:
-    return repr(value) if isinstance(value, dict | list) else value
+@cache
+def _getters(names: tuple[str, ...]) -> tuple[_Read, _Read]:
+    """Return what reads a trial's plain values, and what reads the others, in a fixed order."""
+    plain = sorted(set(names) - {"stage", *_NESTED})
+    return itemgetter(*plain), itemgetter(*_NESTED)
 
 
 class TrialIndex:
@@ -33,6 +42,11 @@ class TrialIndex:
         self._stages: dict[str, dict[int, Trial]] = {}
         self._keys: dict[int, str] = {}
         self._parts: dict[type, dict[Any, Any]] = {}
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that have asked, in the order they came."""
+        return tuple(self._stages)
 
     def asked(self, data: Mapping[str, Any]) -> Trial:
         """Take in a trial a round asks for."""

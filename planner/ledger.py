@@ -115,6 +115,11 @@ class Ledger:
         """Wall seconds times devices of every attempt that is over, lost ones included."""
         return self._spend.device_seconds
 
+    @property
+    def running(self) -> int:
+        """How many attempts this process has started that are not over."""
+        return len(self._clocks)
+
     def attempts(self, key: str) -> int:
         """Return the number of the newest attempt at a trial; 0 before the first."""
         return self._spend.newest(key)
@@ -122,6 +127,11 @@ class Ledger:
     def deaths(self, key: str) -> tuple[int, str]:
         """Return a trial's deaths on end that brought it no further, and the last one's note."""
         return self._deaths.of(key)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that have asked for trials, in the order they came."""
+        return self._trials.stages
 
     def stage_keys(self, stage: str) -> tuple[str, ...]:
         """Return the keys of the recorded runs a stage asked for, in the order it asked.
@@ -210,6 +220,11 @@ class Ledger:
     def predicted(self, prediction: Mapping[str, Any]) -> None:
         """Store a prediction, with the hash of the ledger as it stands before it."""
         self._append("predicted", {"ledger": self.hash(), "prediction": dict(prediction)})
+
+    def learned(self, number: int, standing: Mapping[str, Any]) -> None:
+        """Note what is still doubtful after a round, for people: nothing is decided by it."""
+        line = encode_line({"round": number} | dict(standing))
+        append_line(self.folder / "progress.jsonl", line, durable=False)
 
     def save_curve(self, key: str, curve: Mapping[str, Sequence[float]]) -> None:
         """Write curves/<key>.parquet, one float column per name."""

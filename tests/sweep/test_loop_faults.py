@@ -23,7 +23,7 @@ from planner.sweep.checkpoints import Checkpoints
 from planner.sweep.events import Died, Ended, Progress
 from planner.sweep.limits import Limits
 from planner.sweep.local import LocalExecutor
-from planner.sweep.loop import Bench, RoundRunner
+from planner.sweep.rounds import Bench, RoundRunner
 from planner.sweep.timeouts import Vigil
 from tests.studies import Silence, space_file
 
@@ -35,12 +35,12 @@ DRIVER = """
 import sys
 from pathlib import Path
 from planner.ledger import Ledger
-from planner.sweep import loop
+from planner.sweep import rounds
 from planner.sweep.inline import InlineExecutor
 from planner.sweep.local import LocalExecutor
 from tests.sweep.test_loop_faults import make_round, make_runner
 
-loop.LEAVE_SECONDS = 600.0
+rounds.LEAVE_SECONDS = 600.0
 folder, kind, *todo = sys.argv[1:]
 executor = InlineExecutor() if kind == "inline" else LocalExecutor(2)
 with Ledger.open(Path(folder) / "study") as ledger:
