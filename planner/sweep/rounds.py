@@ -103,7 +103,9 @@ class RoundRunner:
     def _approve(self, step: Round, queue: list[str]) -> bool:
         """Say whether the round may run; the smallest trial goes first where nobody knows yet."""
         left = [*self._running, *queue]
+        self._stop.at_once = not self._running
         approved = self._limits.approve(step, self._ledger, [self._work(key) for key in left])
+        self._stop.at_once = False
         if not approved and not self._running:
             queue.insert(0, queue.pop())
         return approved
