@@ -13,7 +13,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from planner.run import TRIAL_FIELDS, Trial
+from planner.run import TRIAL_FIELDS, Run, Trial
 
 _NESTED = ("shape", "schedule", "keep_at")
 _Read: TypeAlias = Callable[[Mapping[str, Any]], object]
@@ -66,6 +66,16 @@ class TrialIndex:
         """Return the keys of a stage's recorded runs, in the order it asked."""
         keys = (self._keys.get(mark) for mark in self._stages.get(stage, ()))
         return tuple(key for key in keys if key is not None)
+
+    def shared(self, run: Run) -> Run:
+        """Return a run whose size and words are one object with all that have the same."""
+        return replace(
+            run,
+            size=self._one(run.size),
+            device=self._one(run.device),
+            note=self._one(run.note),
+            tokens=run.trial.tokens if run.tokens == run.trial.tokens else run.tokens,
+        )
 
     def _read(self, data: Mapping[str, Any]) -> Trial:
         """Read a trial; its numbers, words and shape are shared with all that have the same."""

@@ -9,17 +9,16 @@ every attempt is paid for (:mod:`planner._spend`).
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
 
+from planner._derived import curve_file, restore_table
 from planner._log import (
     SCHEMA_VERSION,
     append_line,
@@ -218,14 +217,8 @@ class Ledger:
 
     def save_curve(self, key: str, curve: Mapping[str, Sequence[float]]) -> None:
         """Write curves/<key>.parquet, one float column per name."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        table = pa.table({name: pa.array(list(curve[name]), pa.float64()) for name in curve})
-        content = io.BytesIO()
-        pq.write_table(table, content)
         self._make(self.folder / "curves")
-        replace_file(self.folder / "curves" / f"{key}.parquet", content.getvalue())
+        replace_file(self.folder / "curves" / f"{key}.parquet", curve_file(curve))
 
     def _clock(self, key: str, attempt: int) -> dict[str, float]:
         """Return the seconds an attempt has taken so far, if it was started here."""
@@ -268,17 +261,7 @@ class Ledger:
             )
         if not self._lines:
             self._append("study", {"schema_version": SCHEMA_VERSION})
-        if not self._table_is_current():
-            lines = (encode_line(run.to_json()).encode() for run in self.runs.values())
-            replace_file(self._table, lines)
-
-    def _table_is_current(self) -> bool:
-        """Say whether runs.jsonl is what the log says, line by line."""
-        if not self._table.exists():
-            return False
-        with self._table.open("rb") as table:
-            lines = (encode_line(run.to_json()).encode() for run in self.runs.values())
-            return all(a == b for a, b in zip_longest(lines, table))
+        restore_table(self._table, self.runs.values())
 
     def _replay(self) -> bytes:
         self._lines, cut = fold_log(self._log, self._apply)
@@ -322,7 +305,7 @@ class Ledger:
         self.policies += (policy,)
 
     def _record(self, data: Mapping[str, Any]) -> None:
-        run = Run.from_json(data, self._trials.same(data["trial"]))
+        run = self._trials.shared(Run.from_json(data, self._trials.same(data["trial"])))
         if self._is_news(run):
             self.runs[run.key] = run
             self._trials.ended(data["trial"], run.key)

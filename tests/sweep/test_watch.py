@@ -98,7 +98,9 @@ def test_a_round_tells_what_it_changed_about_the_target(meter, capsys):
     assert "0.01 nats (was 0.02); loss there 1.500 [1.400, 1.700], N* 100M" in second
 
 
-@pytest.mark.parametrize(("answer", "goes_on"), [("y", True), ("Yes", True), ("", False), ("n", False)])
+@pytest.mark.parametrize(
+    ("answer", "goes_on"), [("y", True), ("Yes", True), ("", False), ("n", False)]
+)
 def test_a_dear_round_needs_a_yes(meter, monkeypatch, capsys, answer, goes_on):
     monkeypatch.setattr("builtins.input", lambda *_: answer)
     with LiveWatch(meter) as watch:
