@@ -48,19 +48,30 @@ class TrialIndex:
         """The stages that have asked, in the order they came."""
         return tuple(self._stages)
 
-    def asked(self, data: Mapping[str, Any]) -> Trial:
-        """Take in a trial a round asks for."""
-        stage = self._stages.setdefault(data["stage"], {})
-        return stage.setdefault(mark_of(data), self._read(data))
+    def decode(self, data: dict[str, Any]) -> dict[str, Any] | Trial:
+        """Turn a decoded trial into the one it is, leave other objects: an ``object_hook``.
 
-    def same(self, data: Mapping[str, Any]) -> Trial:
-        """Return the trial an ended run names, as the object the round holds if one asked."""
-        known = self._stages.get(data["stage"], {}).get(mark_of(data))
-        return known or self._read(data)
+        A round of 100,000 trials so never stands in memory as plain data.
+        """
+        if "keep_at" not in data:
+            return data
+        try:
+            return self.see(data)
+        except (KeyError, TypeError, AttributeError):
+            return data
 
-    def ended(self, data: Mapping[str, Any], key: str) -> None:
+    def see(self, data: Mapping[str, Any] | Trial) -> Trial:
+        """Return the trial that plain data describe: one object for all that say the same."""
+        if isinstance(data, Trial):
+            return data
+        stage, mark = self._stages.setdefault(data["stage"], {}), mark_of(data)
+        if mark not in stage:
+            stage[mark] = self._read(data)
+        return stage[mark]
+
+    def ended(self, trial: Trial, key: str) -> None:
         """Take in the key of a recorded run."""
-        self._keys[mark_of(data)] = key
+        self._keys[mark_of(trial.to_json())] = key
 
     def recorded(self, stage: str) -> tuple[str, ...]:
         """Return the keys of a stage's recorded runs, in the order it asked."""

@@ -58,6 +58,7 @@ class Ledger:
         self.policies: tuple[str, ...] = ()
         self._spend = Spend()
         self._trials = TrialIndex()
+        self._decoder = json.JSONDecoder(object_hook=self._trials.decode)
         self._clocks: dict[tuple[str, int], float] = {}
         self._lines = 0
         self._lock: int | None = None
@@ -264,7 +265,7 @@ class Ledger:
         restore_table(self._table, self.runs.values())
 
     def _replay(self) -> bytes:
-        self._lines, cut = fold_log(self._log, self._apply)
+        self._lines, cut = fold_log(self._log, self._apply, decoder=self._decoder)
         return cut
 
     def _append(self, kind: str, content: dict[str, Any], *, durable: bool = True) -> None:
@@ -274,7 +275,7 @@ class Ledger:
         line = encode_line(head | content)
         append_line(self._log, line, durable=durable)
         self._lines += 1
-        self._apply(json.loads(line))
+        self._apply(self._decoder.decode(line))
 
     def _apply(self, event: Mapping[str, Any]) -> None:
         match event["event"]:
@@ -300,15 +301,15 @@ class Ledger:
                 raise ValueError(f"there is no event {kind!r}")
 
     def _decide(self, data: Mapping[str, Any], policy: str) -> None:
-        trials = tuple(self._trials.asked(trial) for trial in data["trials"])
+        trials = tuple(self._trials.see(trial) for trial in data["trials"])
         self.rounds += (Round(data["number"], data["stage"], trials, data["why"]),)
         self.policies += (policy,)
 
     def _record(self, data: Mapping[str, Any]) -> None:
-        run = self._trials.shared(Run.from_json(data, self._trials.same(data["trial"])))
+        run = self._trials.shared(Run.from_json(data, self._trials.see(data["trial"])))
         if self._is_news(run):
             self.runs[run.key] = run
-            self._trials.ended(data["trial"], run.key)
+            self._trials.ended(run.trial, run.key)
         self._spend.pay(run.key, run.attempt, run.spent_flops, run.seconds)
         if run.key in self.runs:
             total = self._spend.of(run.key)

@@ -103,7 +103,7 @@ def read_status(folder: Path) -> Status:
         )
     env = json.loads((folder / "env.json").read_text())
     fold = Fold(Gauge(env.get("prices", {})))
-    _, cut = fold_log(log, fold.apply, fold.later)
+    _, cut = fold_log(log, fold.apply, later=fold.later)
     fold.finish()
     return Status(folder, load_space(folder / "space.yaml"), fold, _known(folder), bool(cut))
 
