@@ -36,7 +36,7 @@ def _getters(names: tuple[str, ...]) -> tuple[_Read, _Read]:
 
 
 class TrialIndex:
-    """The trials of a log by stage, each once, and the keys of those recorded."""
+    """The trials of a log by stage, each once."""
 
     def __init__(self) -> None:
         self._stages: dict[str, dict[int, Trial]] = {}
@@ -69,12 +69,10 @@ class TrialIndex:
             stage[mark] = self._read(data)
         return stage[mark]
 
-    def ended(self, trial: Trial, key: str) -> None:
-        """Take in the key of a recorded run."""
-        self._keys[mark_of(trial.to_json())] = key
-
-    def recorded(self, stage: str) -> tuple[str, ...]:
+    def recorded(self, stage: str, runs: Mapping[str, Run]) -> tuple[str, ...]:
         """Return the keys of a stage's recorded runs, in the order it asked."""
+        if len(self._keys) != len(runs):
+            self._keys = {mark_of(run.trial.to_json()): key for key, run in runs.items()}
         keys = (self._keys.get(mark) for mark in self._stages.get(stage, ()))
         return tuple(key for key in keys if key is not None)
 

@@ -130,7 +130,7 @@ class Ledger:
 
         A run two stages asked for belongs to both, whichever was first.
         """
-        return self._trials.recorded(stage)
+        return self._trials.recorded(stage, self.runs)
 
     def hash(self) -> str:
         """Hash what was decided and found, whatever the order, hosts, times and retries.
@@ -309,7 +309,6 @@ class Ledger:
         run = self._trials.shared(Run.from_json(data, self._trials.see(data["trial"])))
         if self._is_news(run):
             self.runs[run.key] = run
-            self._trials.ended(run.trial, run.key)
         self._spend.pay(run.key, run.attempt, run.spent_flops, run.seconds)
         if run.key in self.runs:
             total = self._spend.of(run.key)
