@@ -48,7 +48,11 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 (plain data of any depth)
 
 
 def fold_log(
-    path: Path, apply: _Apply, later: Callable[[bytes], bool] | None = None
+    path: Path,
+    apply: _Apply,
+    *,
+    later: Callable[[bytes], bool] | None = None,
+    decoder: json.JSONDecoder = _DECODER,
 ) -> tuple[int, bytes]:
     """Hand every whole line's event to ``apply``, in order and one at a time.
 
@@ -65,7 +69,7 @@ def fold_log(
             number += 1
             if later and line.startswith(b'{"n":%d,"event":"progress",' % number) and later(line):
                 continue
-            event = decode_line(path, number, line)
+            event = _decode(decoder, path, number, line)
             if number == 1:
                 _check_version(path, event)
             try:
@@ -87,11 +91,10 @@ def _check_version(path: Path, first: dict[str, Any]) -> None:
         )
 
 
-def decode_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    """Return a line's event. Raises LedgerError when it is not the event it should be."""
+def _decode(decoder: json.JSONDecoder, path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         text = line.decode()
-        event, end = _DECODER.raw_decode(text)
+        event, end = decoder.raw_decode(text)
         if text[end:].strip():
             raise ValueError("more than one value")
     except (ValueError, RecursionError) as error:

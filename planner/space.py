@@ -164,10 +164,7 @@ class Stages(_Part):
 
 
 class Budget(_Part):
-    """What the sweep may cost. FLOPs steer; GPU-hours, usd and ``wall`` (seconds) only stop it.
-
-    ``price`` is what a device hour of the proxies costs, in usd; absent, ``target.price`` counts.
-    """
+    """What the sweep may cost: FLOPs steer, the others only stop it; ``price`` is usd an hour."""
 
     flops: Count
     gpu_hours: Annotated[float, Field(gt=0), _read(parse_gpu_hours)] | None = None
