@@ -185,7 +185,8 @@ class Ledger:
         It is not forced to the disk: what only a power cut can lose steers nothing.
         """
         if resumed or self._spend.passes_mark(key, attempt, tokens):
-            reached = {"key": key, "attempt": attempt, "tokens": tokens, "resumed": resumed}
+            reached = {"key": key, "attempt": attempt, "tokens": tokens}
+            reached |= {"resumed": True} if resumed else {}
             self._append("progress", reached | self._clock(key, attempt), durable=False)
 
     def ended(self, run: Run) -> bool:

@@ -89,6 +89,9 @@ class Clocked:
         self.now, _, ended = heapq.heappop(self._ends)
         return ended
 
+    def preempt(self) -> None:
+        """Nothing runs."""
+
     def cancel(self, key: str, note: str) -> None:
         """Do nothing: no clock runs out here."""
 

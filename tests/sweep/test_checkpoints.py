@@ -11,6 +11,7 @@ from planner.run import Round
 from planner.shape import size_from_mapping
 from planner.sweep.checkpoints import Checkpoints, needed_states
 from planner.sweep.inline import InlineExecutor
+from planner.sweep.local import LocalExecutor
 from planner.sweep.loop import prepare, run_sweep
 from planner.sweep.remote import RemoteFolder
 from tests.studies import Silence, small_space
@@ -94,14 +95,22 @@ def test_a_url_is_tried_before_anything_is_spent(tmp_path, monkeypatch):
             Checkpoints(tmp_path / "here", url).probe()
 
 
-@pytest.mark.parametrize("url", [None, "memory://bucket"])
-def test_a_finished_sweep_leaves_no_states(tmp_path, url):
-    fsspec.filesystem("memory").store.clear()
-    more = () if url is None else (f"checkpoints={url}",)
-    setup = prepare(small_space(tmp_path, *more))
-    with Ledger.open(tmp_path / "study") as ledger:
-        run_sweep(setup, ledger, InlineExecutor, Silence())
-        assert any(run.trial.parent for run in ledger.runs.values())
-        assert all(run.done for run in ledger.runs.values() if run.trial.parent)
-    assert not list((tmp_path / "study" / "checkpoints").iterdir())
-    assert not fsspec.filesystem("memory").store
+def sweep(folder, make_executor, *overrides):
+    """Sweep the small study, forks and all."""
+    setup = prepare(small_space(folder, *overrides))
+    with Ledger.open(folder / "study") as ledger:
+        run_sweep(setup, ledger, make_executor, Silence())
+        forks = [run for run in ledger.runs.values() if run.trial.parent]
+        assert forks
+        assert all(run.done for run in forks)
+    assert not list((folder / "study" / "checkpoints").iterdir())
+
+
+def test_a_finished_sweep_leaves_no_states(tmp_path):
+    sweep(tmp_path, InlineExecutor)
+
+
+def test_workers_that_share_only_a_url_fork_through_it_and_leave_nothing(tmp_path):
+    url = f"file://{tmp_path}/store"
+    sweep(tmp_path, lambda: LocalExecutor(2), f"checkpoints={url}")
+    assert not list((tmp_path / "store" / "small").iterdir())
