@@ -82,6 +82,8 @@ class Fold:
                 pass
             case "progress":
                 reached = int(event["tokens"]), float(event.get("seconds", 0))
+                if event.get("resumed", False):
+                    self.spend.resume(event["key"], event["attempt"], reached[0])
                 self.spend.reach(event["key"], event["attempt"], *reached)
             case "started":
                 tokens = (int(event["fork_at"]), int(event["tokens"]))
@@ -90,7 +92,8 @@ class Fold:
             case "lost":
                 if line := self._progress.pop(_attempt(event["key"], event["attempt"]), None):
                     self.apply(json.loads(line))
-                self.spend.lose(event["key"], event["attempt"], event.get("seconds"))
+                told = event.get("seconds"), event.get("tokens")
+                self.spend.lose(event["key"], event["attempt"], *told)
                 self.lost += 1
             case "ended":
                 self._end(event["run"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -91,3 +92,20 @@ def test_a_damaged_log_and_a_foreign_folder_are_refused(copied, tmp_path):
     (copied / "events.jsonl").write_text("".join(lines[:5] + lines[6:]))
     with pytest.raises(LedgerError, match="line 6 is damaged"):
         read_status(copied)
+
+
+def test_attempts_that_left_and_resumed_are_paid_for_as_in_the_ledger(copied):
+    """As after SIGTERM: one attempt left exactly where it says, the next went on from there."""
+    with Ledger.open(copied) as ledger:
+        before = ledger.spent_flops
+        run = next(iter(ledger.runs.values()))
+        trial, size = replace(run.trial, seed=77), run.size
+        ledger.started("new", 1, "local", trial, size)
+        ledger.lost("new", 1, "asked to leave", trial.tokens // 2, counts=False)
+        ledger.started("new", 2, "local", trial, size)
+        ledger.progress("new", 2, trial.tokens // 2, resumed=True)
+        ledger.progress("new", 2, trial.tokens)
+        ledger.lost("new", 2, "killed")
+        assert ledger.spent_flops - before == pytest.approx(size.flops(trial.tokens), rel=1e-3)
+    fold = read_status(copied).fold
+    assert fold.spend.total == pytest.approx(Ledger.read(copied).spent_flops)
