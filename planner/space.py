@@ -164,12 +164,13 @@ class Stages(_Part):
 
 
 class Budget(_Part):
-    """What the sweep may cost. FLOPs steer; GPU-hours, usd and ``wall`` (seconds) only stop it."""
+    """What the sweep may cost: FLOPs steer, the others only stop it; ``price`` is usd an hour."""
 
     flops: Count
     gpu_hours: Annotated[float, Field(gt=0), _read(parse_gpu_hours)] | None = None
     usd: Annotated[float, Field(gt=0), _read(parse_money)] | None = None
     wall: Annotated[float, Field(gt=0), _read(parse_duration)] | None = None
+    price: Annotated[float, Field(gt=0), _read(parse_money)] | None = None
 
 
 class Target(_Part):
@@ -211,14 +212,21 @@ class Target(_Part):
 
 
 class ExecutorChoice(_Part):
-    """Where trials run; the plan does not depend on it."""
+    """Where trials run; the plan does not depend on it.
+
+    A trial silent for ``hang_minutes`` is stopped and tried again; without it, runs like it say.
+    """
 
     name: Literal["inline", "local"] = "local"
     workers: Annotated[int, Field(ge=1)] = Field(default_factory=lambda: os.cpu_count() or 1)
+    hang_minutes: Annotated[float, Field(gt=0)] | None = None
 
 
 class SearchSpace(_Part):
-    """A whole study as its YAML describes it."""
+    """A whole study as its YAML describes it.
+
+    ``checkpoints`` is an fsspec URL for the states of trials, for workers that share no disk.
+    """
 
     study: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     seed: Annotated[int, Field(ge=0)] = 0
@@ -232,11 +240,17 @@ class SearchSpace(_Part):
     budget: Budget
     planned: Target | None = Field(None, alias="target")
     executor: ExecutorChoice = Field(default_factory=ExecutorChoice)
+    checkpoints: str | None = None
 
     @property
     def target(self) -> dict[str, Any]:
         """What the report plans for, as given; empty when the YAML names no target."""
         return self.planned.model_dump(exclude_none=True) if self.planned else {}
+
+    @property
+    def price(self) -> float | None:
+        """Dollars per device hour of the sweep; None where nobody stated them."""
+        return self.budget.price or self.target.get("price")
 
     @field_validator("shapes", mode="before")
     @classmethod

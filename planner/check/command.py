@@ -70,7 +70,7 @@ def check_proxy(space: SearchSpace, *, as_json: bool) -> bool:
     kept = f"the proxy {space.proxy.name} keeps its promises at {dict(space.shapes[0])}"
     text = _text(data, findings, []) if findings else f"GO\n  {kept}"
     print(json.dumps(data) if as_json else text)  # noqa: T201
-    return data["verdict"] != "NO-GO"
+    return bool(data["verdict"] != "NO-GO")
 
 
 def check_coordinates(space: SearchSpace, proxy: Proxy) -> tuple[list[AxisSlopes], list[Finding]]:
