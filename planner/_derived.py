@@ -1,14 +1,28 @@
-"""Files of a study that follow from its log or stand beside it: runs.jsonl and the curves."""
+"""What follows from a study's log or stands beside it: its hash, runs.jsonl and the curves."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from planner._log import encode_line, replace_file
-from planner.run import Run
+from planner.run import Round, Run
+
+
+def what_counts(rounds: Sequence[Round], runs: Mapping[str, Run]) -> dict[str, Any]:
+    """Return what a study's hash covers: rounds, and what each recorded run found.
+
+    That is its trial, size, status, loss, loss_se and tokens.
+    """
+    found = {
+        key: [run.trial.to_json(), asdict(run.size), run.status, run.loss, run.loss_se, run.tokens]
+        for key, run in runs.items()
+    }
+    return {"rounds": [entry.to_json() for entry in rounds], "runs": found}
 
 
 def restore_table(path: Path, runs: Collection[Run]) -> None:

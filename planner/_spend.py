@@ -1,11 +1,11 @@
 """What every attempt at every trial has cost, whether or not its result counts.
 
     spent(attempt) = what its end says; without one (its process was killed)
-                   = flops_per_token * (min(reached + interval, last) - first)
+                   = flops_per_token * (min(reached + interval, last) - begin)
 
-with ``reached`` the tokens it last told of, ``last`` the trial's end, and ``interval`` = 10 % of
-the trial, how often it tells: never less than was really computed. Its device seconds are what its
-end says times the devices it held; without one
+with ``begin`` the tokens it resumed from, ``reached`` those it last told of, ``last`` the trial's
+end, and ``interval`` = 10 % of the trial, how often it tells: never less than was computed. Its
+device seconds are what its end says times the devices it held; without one
 
     seconds(attempt) = the seconds it last told of, stretched to the tokens it is charged for
                      = spent(attempt) / (slowest pace seen at its size), if it never told
@@ -13,7 +13,9 @@ end says times the devices it held; without one
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 PROGRESS_MARKS = 10
 """A trial tells of its progress, and the ledger stores it, at every tenth of its new tokens."""
@@ -28,12 +30,13 @@ class _Attempt:
     flops_per_token: float = 0.0
     devices: float = 1.0
     reached: int = 0
+    begin: int = 0
     told: float = 0.0
 
     @property
     def charged(self) -> float:
         interval = (self.last - self.first) / PROGRESS_MARKS
-        return min(self.reached + interval, self.last) - self.first
+        return min(self.reached + interval, self.last) - self.begin
 
     @property
     def spent(self) -> float:
@@ -42,9 +45,9 @@ class _Attempt:
     @property
     def seconds(self) -> float | None:
         """Wall seconds it may have run; None when it has told of none."""
-        if not self.told or self.reached <= self.first:
+        if not self.told or self.reached <= self.begin:
             return None
-        return self.told * max(1.0, self.charged / (self.reached - self.first))
+        return self.told * max(1.0, self.charged / (self.reached - self.begin))
 
     def mark(self, tokens: int) -> int:
         """Return how many marks lie behind ``tokens``."""
@@ -83,6 +86,21 @@ class Spend:
         ]
         return self._seconds + sum(over) + sum(self._guess(*one) for one in self._untimed)
 
+    def see(self, event: Mapping[str, Any]) -> None:
+        """Take in a ``started``, ``progress`` or ``lost`` event; what old logs lack is optional."""
+        key, number, seconds = event["key"], event["attempt"], event.get("seconds")
+        match event["event"]:
+            case "started":
+                tokens = (int(event["fork_at"]), int(event["tokens"]))
+                cost = float(event["flops_per_token"]), float(event.get("devices", 1))
+                self.start(key, number, tokens, *cost)
+            case "progress":
+                if event.get("resumed", False):
+                    self.resume(key, number, int(event["tokens"]))
+                self.reach(key, number, int(event["tokens"]), float(seconds or 0))
+            case "lost":
+                self.lose(key, number, seconds, event.get("tokens"))
+
     def of(self, key: str) -> float:
         """FLOPs of all attempts at one trial."""
         closed = sum(flops for _, flops, _ in self._closed.get(key, ()))
@@ -102,7 +120,7 @@ class Spend:
         devices: float = 1.0,
     ) -> None:
         """Begin an attempt that will go from the first to the second of ``tokens``."""
-        attempt = _Attempt(*tokens, flops_per_token, devices, reached=tokens[0])
+        attempt = _Attempt(*tokens, flops_per_token, devices, reached=tokens[0], begin=tokens[0])
         self._open.setdefault(key, {})[number] = attempt
 
     def watch(self, key: str, number: int) -> None:
@@ -123,11 +141,19 @@ class Spend:
             attempt.reached = max(attempt.reached, tokens)
             attempt.told = max(attempt.told, seconds)
 
-    def lose(self, key: str, number: int, seconds: float | None = None) -> None:
-        """Close an attempt whose process is gone at what it may have cost."""
+    def resume(self, key: str, number: int, tokens: int) -> None:
+        """Charge an attempt from ``tokens`` on only: it went on from a saved state."""
+        if attempt := self._find(key, number):
+            attempt.begin = attempt.reached = tokens
+
+    def lose(
+        self, key: str, number: int, seconds: float | None = None, tokens: int | None = None
+    ) -> None:
+        """Close an attempt without a result: at ``tokens``, or else at what it may have cost."""
         if attempt := self._find(key, number):
             known = attempt.seconds if seconds is None else seconds
-            self.pay(key, number, attempt.spent, known)
+            exact = attempt.flops_per_token * max(0, (tokens or 0) - attempt.begin)
+            self.pay(key, number, attempt.spent if tokens is None else exact, known)
 
     def pay(self, key: str, number: int, flops: float, seconds: float | None = None) -> None:
         """Close an attempt at its own figures; one already closed never gets cheaper."""

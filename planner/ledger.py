@@ -14,11 +14,12 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from planner._derived import curve_file, restore_table
+from planner._deaths import Deaths
+from planner._derived import curve_file, restore_table, what_counts
 from planner._log import (
     SCHEMA_VERSION,
     append_line,
@@ -56,7 +57,7 @@ class Ledger:
         self.prediction: dict[str, Any] | None = None
         self.repaired = ""
         self.policies: tuple[str, ...] = ()
-        self._spend = Spend()
+        self._spend, self._deaths = Spend(), Deaths()
         self._trials = TrialIndex()
         self._decoder = json.JSONDecoder(object_hook=self._trials.decode)
         self._clocks: dict[tuple[str, int], float] = {}
@@ -68,12 +69,15 @@ class Ledger:
         """Lock a study for writing, new or old, and repair a cut last line.
 
         Raises StudyLockedError when another process works on it, LedgerError when it is damaged,
-        written by a newer planner, or not a study.
+        written by a newer planner, not a study, or on a disk that cannot be used.
         """
         ledger = cls(Path(folder))
-        ledger._claim()
         try:
+            ledger._claim()
             ledger._restore()
+        except OSError as error:
+            ledger.close()
+            raise unwritable(ledger.folder, error) from error
         except BaseException:
             ledger.close()
             raise
@@ -120,6 +124,10 @@ class Ledger:
         """Return the number of the newest attempt at a trial; 0 before the first."""
         return self._spend.newest(key)
 
+    def deaths(self, key: str) -> tuple[int, str]:
+        """Return a trial's deaths on end that brought it no further, and the last one's note."""
+        return self._deaths.of(key)
+
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages that have asked for trials, in the order they came."""
@@ -133,22 +141,8 @@ class Ledger:
         return self._trials.recorded(stage, self.runs)
 
     def hash(self) -> str:
-        """Hash what was decided and found, whatever the order, hosts, times and retries.
-
-        Rounds, and of each recorded run its trial, size, status, loss, loss_se and tokens.
-        """
-        found = {
-            key: [
-                run.trial.to_json(),
-                asdict(run.size),
-                run.status,
-                run.loss,
-                run.loss_se,
-                run.tokens,
-            ]
-            for key, run in self.runs.items()
-        }
-        return content_hash({"rounds": [r.to_json() for r in self.rounds], "runs": found})
+        """Hash what was decided and found, whatever the order, hosts, times and retries."""
+        return content_hash(what_counts(self.rounds, self.runs))
 
     def decided(self, decision: Round, policy: str) -> None:
         """Store a round before any of its trials starts; ``policy`` is the deciding version."""
@@ -171,13 +165,13 @@ class Ledger:
         self._spend.watch(key, attempt)
         self._clocks[key, attempt] = time.monotonic()
 
-    def progress(self, key: str, attempt: int, tokens: int) -> None:
-        """Store that an attempt has come into another tenth of its trial; less is not stored.
+    def progress(self, key: str, attempt: int, tokens: int, *, resumed: bool = False) -> None:
+        """Store that an attempt resumed, or came into another tenth; less is not stored.
 
         It is not forced to the disk: what only a power cut can lose steers nothing.
         """
-        if self._spend.passes_mark(key, attempt, tokens):
-            reached = {"key": key, "attempt": attempt, "tokens": tokens}
+        if resumed or self._spend.passes_mark(key, attempt, tokens):
+            reached = {"key": key, "attempt": attempt, "tokens": tokens, "resumed": resumed}
             self._append("progress", reached | self._clock(key, attempt), durable=False)
 
     def ended(self, run: Run) -> bool:
@@ -193,9 +187,15 @@ class Ledger:
             append_line(self._table, encode_line(self.runs[run.key].to_json()), durable=False)
         return recorded
 
-    def lost(self, key: str, attempt: int, note: str) -> None:
-        """Store that an attempt ended without a result, and why; its seconds are paid for."""
-        content = {"key": key, "attempt": attempt, "note": note}
+    def lost(
+        self, key: str, attempt: int, note: str, tokens: int | None = None, *, counts: bool = True
+    ) -> None:
+        """Store that an attempt ended without a result, and why; its seconds are paid for.
+
+        ``tokens`` is how far it came, where that is known; ``counts`` says that the trial itself
+        may be the cause.
+        """
+        content = {"key": key, "attempt": attempt, "note": note, "tokens": tokens, "counts": counts}
         self._append("lost", content | self._clock(key, attempt))
         self._clocks.pop((key, attempt), None)
 
@@ -211,10 +211,6 @@ class Ledger:
         """Note what is still doubtful after a round, for people: nothing is decided by it."""
         line = encode_line({"round": number} | dict(standing))
         append_line(self.folder / "progress.jsonl", line, durable=False)
-
-    def checkpoint_dir(self, key: str) -> Path:
-        """Return the folder of a trial's checkpoints."""
-        return self.folder / "checkpoints" / key
 
     def save_curve(self, key: str, curve: Mapping[str, Sequence[float]]) -> None:
         """Write curves/<key>.parquet, one float column per name."""
@@ -278,21 +274,14 @@ class Ledger:
         self._apply(self._decoder.decode(line))
 
     def _apply(self, event: Mapping[str, Any]) -> None:
+        self._deaths.see(event)
         match event["event"]:
             case "study":
                 pass
             case "decided":
                 self._decide(event["round"], str(event.get("policy", "")))
-            case "started":
-                tokens = (int(event["fork_at"]), int(event["tokens"]))
-                cost = float(event["flops_per_token"]), float(event.get("devices", 1))
-                self._spend.start(event["key"], event["attempt"], tokens, *cost)
-            case "progress":
-                seconds = float(event.get("seconds", 0))
-                reached = int(event["tokens"])
-                self._spend.reach(event["key"], event["attempt"], reached, seconds)
-            case "lost":
-                self._spend.lose(event["key"], event["attempt"], event.get("seconds"))
+            case "started" | "progress" | "lost":
+                self._spend.see(event)
             case "ended":
                 self._record(event["run"])
             case "predicted":

@@ -212,14 +212,21 @@ class Target(_Part):
 
 
 class ExecutorChoice(_Part):
-    """Where trials run; the plan does not depend on it."""
+    """Where trials run; the plan does not depend on it.
+
+    A trial silent for ``hang_minutes`` is stopped and tried again; without it, runs like it say.
+    """
 
     name: Literal["inline", "local"] = "local"
     workers: Annotated[int, Field(ge=1)] = Field(default_factory=lambda: os.cpu_count() or 1)
+    hang_minutes: Annotated[float, Field(gt=0)] | None = None
 
 
 class SearchSpace(_Part):
-    """A whole study as its YAML describes it."""
+    """A whole study as its YAML describes it.
+
+    ``checkpoints`` is an fsspec URL for the states of trials, for workers that share no disk.
+    """
 
     study: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     seed: Annotated[int, Field(ge=0)] = 0
@@ -233,6 +240,7 @@ class SearchSpace(_Part):
     budget: Budget
     planned: Target | None = Field(None, alias="target")
     executor: ExecutorChoice = Field(default_factory=ExecutorChoice)
+    checkpoints: str | None = None
 
     @property
     def target(self) -> dict[str, Any]:

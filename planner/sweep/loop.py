@@ -2,52 +2,37 @@
 
     while step := next round: ledger += executor.run(step)
 
-The loop owns what must not steer the policy: attempts, retries, budgets, clocks. Killed at any
-moment, the same call goes on from the ledger and ends at the same plan (contracts.md section 2).
+Killed at any moment, the same call goes on from the ledger and ends at the same plan (contracts.md
+section 2). What must not steer the policy is in :mod:`planner.sweep.rounds`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from planner.decide.evidence import loss_runs
 from planner.decide.standing import Standing, standing
-from planner.errors import BudgetError, EvidenceError, LedgerError, TooManyFailuresError
+from planner.errors import EvidenceError
 from planner.fit.held_out import Prediction
 from planner.ledger import Ledger
-from planner.proxy import Outcome, Proxy, ProxySpec, load_proxy
-from planner.run import Round, Run, Status, Trial
+from planner.proxy import Proxy, ProxySpec, load_proxy
+from planner.run import Round
 from planner.space import SearchSpace
-from planner.sweep.events import Died, Ended, Event, Executor, Job, Progress
+from planner.sweep.checkpoints import Checkpoints, needed_states
+from planner.sweep.events import Executor
 from planner.sweep.layout import Layout, lay_out
-from planner.sweep.limits import Approval, Limits, Load
-from planner.sweep.pace import Work
+from planner.sweep.limits import Approval, Limits
 from planner.sweep.policy import POLICY_VERSION, next_round, wants_prediction
+from planner.sweep.rounds import Bench, RoundRunner
 from planner.sweep.stages import held_out
 from planner.sweep.state import Memory, StudyState
+from planner.sweep.timeouts import Vigil
 from planner.sweep.watch import Watch
 from planner.sweep.worth import DEFAULT_REACH
-
-MAX_ATTEMPTS = 3
-"""Attempts at a trial whose worker dies before it counts as failed; a dead driver costs none."""
-
-
-LEAVING_SECONDS = 10.0
-"""How long a trial that was told to stop is waited for."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What a round is run on: the proxy, what identifies it, and the name of the executor."""
-
-    spec: ProxySpec
-    proxy: Proxy
-    recipe: Mapping[str, Any]
-    host: str
 
 
 @dataclass(frozen=True)
@@ -60,10 +45,19 @@ class Setup:
     recipe: Mapping[str, Any]
     layout: Layout
 
-    @property
-    def bench(self) -> Bench:
-        """What its rounds are run on."""
-        return Bench(self.spec, self.proxy, self.recipe, self.space.executor.name)
+    def bench(self, folder: Path) -> Bench:
+        """Return what its rounds are run on, for a study in ``folder``."""
+        url = self.space.checkpoints and f"{self.space.checkpoints}/{self.space.study}"
+        managed = bool(self.proxy.capabilities & {"resume", "fork"})
+        minutes = self.space.executor.hang_minutes
+        return Bench(
+            self.spec,
+            self.proxy,
+            self.recipe,
+            self.space.executor.name,
+            Checkpoints(folder / "checkpoints", url, managed=managed),
+            Vigil(None if minutes is None else 60 * minutes),
+        )
 
 
 def prepare(space: SearchSpace) -> Setup:
@@ -104,11 +98,13 @@ def run_sweep(
     """Run rounds until every stage is satisfied, and return the final state.
 
     Raises BudgetError when the next trial does not fit the budget, a clock has run out or a round
-    is not approved, TooManyFailuresError when more than half of a round failed; what has ended is
-    safe in the ledger in every case.
+    is not approved, TooManyFailuresError when more than half of a round failed, KeyboardInterrupt
+    when asked to stop; what has ended is safe in the ledger in every case.
     """
     executor: Executor | None = None
-    memory = Memory()
+    memory, bench = Memory(), setup.bench(ledger.folder)
+    for run in ledger.runs.values():
+        bench.vigil.learn(run)
     limits = Limits(setup.space.budget, setup.space.price, approval)
     try:
         while True:
@@ -118,11 +114,15 @@ def run_sweep(
                 ledger.predicted(held_out.predict(state, ledger.hash()).to_json())
                 continue
             if step is None:
+                bench.checkpoints.keep_only(())
                 return state
             if step.number > len(state.rounds):
                 ledger.decided(step, POLICY_VERSION)
-            executor = executor or make_executor()
-            RoundRunner(setup.bench, ledger, executor, watch, limits).run(step)
+            bench.checkpoints.keep_only(needed_states(ledger, step, state.keys_of(step)))
+            if executor is None:
+                bench.checkpoints.probe()
+                executor = make_executor()
+            RoundRunner(bench, ledger, executor, watch, limits).run(step)
             told = _standing(state_of(setup, ledger, memory))
             ledger.learned(step.number, told.to_json())
             watch.round_ends(step, told)
@@ -147,156 +147,3 @@ def _open_round(state: StudyState) -> Round | None:
         return None
     last = state.rounds[-1]
     return last if any(key not in state.runs for key in state.keys_of(last)) else None
-
-
-class RoundRunner:
-    """Runs the trials of one round that have not ended yet, longest first."""
-
-    def __init__(
-        self, bench: Bench, ledger: Ledger, executor: Executor, watch: Watch, limits: Limits
-    ) -> None:
-        self._bench, self._ledger, self._executor, self._watch = bench, ledger, executor, watch
-        self._limits = limits
-        self._trials: dict[str, Trial] = {}
-        self._running: dict[str, Load] = {}
-        self._deaths: dict[str, int] = {}
-
-    def run(self, step: Round) -> None:
-        """Run the round to its end."""
-        self._trials = {
-            key: trial
-            for trial in step.trials
-            if (key := trial.key(self._bench.recipe)) not in self._ledger.runs
-        }
-        queue = sorted(self._trials, key=lambda key: (-self._work(key).flops, key))
-        self._watch.round_begins(step, len(queue), self._ledger.spent_flops)
-        approved = False
-        while queue or self._running:
-            approved = approved or self._approve(step, queue)
-            self._fill(queue, self._executor.workers if approved else 1)
-            if event := self._executor.next_event(self._patience()):
-                queue[:0] = self._handle(event)
-        self._refuse_failures(step)
-
-    def _approve(self, step: Round, queue: list[str]) -> bool:
-        """Say whether the round may run; the smallest trial goes first where nobody knows yet."""
-        left = [*self._running, *queue]
-        approved = self._limits.approve(step, self._ledger, [self._work(key) for key in left])
-        if not approved and not self._running:
-            queue.insert(0, queue.pop())
-        return approved
-
-    def _fill(self, queue: list[str], slots: int) -> None:
-        """Start what the slots and the budget take; what runs already is paid for and may end."""
-        try:
-            while queue and len(self._running) < slots:
-                self._submit(queue[0])
-                queue.pop(0)
-        except BudgetError:
-            if not self._running:
-                raise
-
-    def _patience(self) -> float:
-        """Return how long to wait for an event; a clock that has run out stops what runs."""
-        try:
-            return self._limits.patience(self._ledger, self._running.values())
-        except BudgetError as error:
-            self._leave(str(error))
-            raise
-
-    def _leave(self, why: str) -> None:
-        """Stop what runs; what it cost is counted, and it will be tried again."""
-        for key in self._running:
-            self._executor.cancel(key, why)
-        while self._running and (event := self._executor.next_event(LEAVING_SECONDS)):
-            if isinstance(event, Died):
-                del self._running[event.key]
-                self._ledger.lost(event.key, event.attempt, event.note)
-            else:
-                self._handle(event)
-
-    def _work(self, key: str) -> Work:
-        trial = self._trials[key]
-        return Work.of(trial, self._bench.proxy.size(trial.shape))
-
-    def _submit(self, key: str) -> None:
-        trial, size = self._trials[key], self._bench.proxy.size(self._trials[key].shape)
-        load = self._limits.commit(self._ledger, self._running.values(), self._work(key))
-        attempt = self._ledger.attempts(key) + 1
-        self._ledger.started(key, attempt, self._bench.host, trial, size)
-        parent = None if trial.parent is None else str(self._ledger.checkpoint_dir(trial.parent))
-        folder = str(self._ledger.checkpoint_dir(key))
-        self._running[key] = load
-        self._executor.submit(Job(key, trial, attempt, self._bench.spec, folder, parent))
-
-    def _handle(self, event: Event) -> list[str]:
-        """Take one event; return the keys that must be tried again."""
-        trial = self._trials[event.key]
-        if isinstance(event, Progress):
-            self._ledger.progress(event.key, event.attempt, event.tokens)
-            self._watch.progress(event, trial)
-            return []
-        del self._running[event.key]
-        if isinstance(event, Died):
-            self._ledger.lost(event.key, event.attempt, event.note)
-            self._watch.died(event, trial)
-            self._deaths[event.key] = self._deaths.get(event.key, 0) + 1
-            if self._deaths[event.key] < MAX_ATTEMPTS:
-                return [event.key]
-        self._record(trial, event)
-        return []
-
-    def _record(self, trial: Trial, event: Ended | Died) -> None:
-        run = self._run_of(trial, event)
-        if run.status is Status.FAILED:
-            self._refuse_full_disk(event)
-        if isinstance(event, Ended) and event.curve:
-            self._ledger.save_curve(run.key, event.curve)
-        self._ledger.ended(run)
-        self._watch.ended(run, self._ledger.spent_flops)
-
-    def _refuse_full_disk(self, event: Ended | Died) -> None:
-        """Stop instead of recording a failure that is the disk's; the trial is tried again."""
-        if self._ledger.has_room():
-            return
-        if isinstance(event, Ended):
-            self._ledger.lost(event.key, event.attempt, "the disk was full")
-        raise LedgerError(
-            f"the disk of {self._ledger.folder} is full, and a trial failed for it; nothing "
-            "recorded is lost: make room, then run the same line again"
-        )
-
-    def _run_of(self, trial: Trial, event: Ended | Died) -> Run:
-        """Record what an attempt came to; a worker's last death leaves no tokens and no loss."""
-        size, seconds, device = self._bench.proxy.size(trial.shape), 0.0, ""
-        if isinstance(event, Died):
-            note = f"its worker died {self._deaths[event.key]} times: {event.note}"
-            outcome = Outcome(Status.FAILED, math.nan, math.nan, 0, note)
-        else:
-            outcome, seconds, device = event.outcome, event.seconds, event.device
-        paid_from = max(trial.fork_at, int(outcome.metrics.get("resumed_tokens", 0)))
-        besides = outcome.metrics.get("measured_tokens", 0)  # passes that trained nothing
-        return Run(
-            trial=trial,
-            key=event.key,
-            status=outcome.status,
-            loss=outcome.loss,
-            loss_se=outcome.loss_se,
-            size=size,
-            tokens=outcome.tokens,
-            spent_flops=size.flops(max(0, outcome.tokens - paid_from) + besides),
-            seconds=seconds,
-            device=device,
-            note=outcome.note,
-            attempt=event.attempt,
-            metrics=outcome.metrics,
-        )
-
-    def _refuse_failures(self, step: Round) -> None:
-        runs = [self._ledger.runs[trial.key(self._bench.recipe)] for trial in step.trials]
-        failed = [run for run in runs if run.status is Status.FAILED]
-        if 2 * len(failed) > len(runs):
-            raise TooManyFailuresError(
-                f"{len(failed)} of {len(runs)} trials of round {step.number} ({step.stage}) "
-                f"failed; the first says: {failed[0].note.strip().splitlines()[-1][:300]}"
-            )

@@ -129,8 +129,8 @@ class Hanging:
         self._clock.now += timeout
         return None
 
-    def cancel(self, key, note):
-        self._told.append(Died(key, self.running[key], note))
+    def preempt(self):
+        self._told = [Died(*one, "asked to leave", counts=False) for one in self.running.items()]
 
     def close(self):
         self.running.clear()

@@ -16,9 +16,9 @@ from planner.run import Round, Run, Trial
 from planner.space import Budget
 from planner.sweep.events import Died, Progress
 from planner.sweep.limits import Limits
-from planner.sweep.loop import Bench, RoundRunner
 from planner.sweep.replay.executor import MemoryLedger, TableExecutor, TableProxy, whole
 from planner.sweep.replay.pool import Policy, Pool, Seen
+from planner.sweep.rounds import Bench, RoundRunner
 
 ROUNDING = 1e-9
 """Share of the budget that is left alone, so that no sum of costs exceeds it in its last bits."""
