@@ -1,14 +1,30 @@
-"""Files of a study that follow from its log or stand beside it: runs.jsonl and the curves."""
+"""What follows from a study's log or stands beside it: its hash, runs.jsonl and the curves."""
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from planner._log import encode_line, replace_file
-from planner.run import Run
+from planner.run import Round, Run
+
+
+def what_counts(rounds: Sequence[Round], runs: Mapping[str, Run]) -> dict[str, Any]:
+    """Return what a study's hash covers: rounds, and what each recorded run found.
+
+    That is its trial, size, status, loss, loss_se and tokens.
+    """
+    found = {
+        key: [run.trial.to_json(), asdict(run.size), run.status, run.loss, run.loss_se, run.tokens]
+        for key, run in runs.items()
+    }
+    return {"rounds": [entry.to_json() for entry in rounds], "runs": found}
 
 
 def restore_table(path: Path, runs: Collection[Run]) -> None:
@@ -18,6 +34,22 @@ def restore_table(path: Path, runs: Collection[Run]) -> None:
             if all(a == b for a, b in zip_longest(_lines(runs), table)):
                 return
     replace_file(path, _lines(runs))
+
+
+def noted_standings(folder: Path) -> dict[int, dict[str, Any]]:
+    """Read progress.jsonl: what each round left in doubt. A line that cannot be read is nothing.
+
+    Nothing is decided by it, so damage costs a cell of a table and no more.
+    """
+    path, found = folder / "progress.jsonl", {}
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
+        with suppress(ValueError, TypeError, KeyError):
+            told = json.loads(line)
+            told["regret_nats"] = float(told["regret_nats"])
+            if told["loss"]:
+                told["loss"] |= {end: float(told["loss"][end]) for end in ("low", "high")}
+            found[int(told["round"])] = told
+    return found
 
 
 def curve_file(curve: Mapping[str, Sequence[float]]) -> bytes:

@@ -13,7 +13,9 @@ device seconds are what its end says times the devices it held; without one
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 PROGRESS_MARKS = 10
 """A trial tells of its progress, and the ledger stores it, at every tenth of its new tokens."""
@@ -83,6 +85,21 @@ class Spend:
             for attempt in self._over()
         ]
         return self._seconds + sum(over) + sum(self._guess(*one) for one in self._untimed)
+
+    def see(self, event: Mapping[str, Any]) -> None:
+        """Take in a ``started``, ``progress`` or ``lost`` event; what old logs lack is optional."""
+        key, number, seconds = event["key"], event["attempt"], event.get("seconds")
+        match event["event"]:
+            case "started":
+                tokens = (int(event["fork_at"]), int(event["tokens"]))
+                cost = float(event["flops_per_token"]), float(event.get("devices", 1))
+                self.start(key, number, tokens, *cost)
+            case "progress":
+                if event.get("resumed", False):
+                    self.resume(key, number, int(event["tokens"]))
+                self.reach(key, number, int(event["tokens"]), float(seconds or 0))
+            case "lost":
+                self.lose(key, number, seconds, event.get("tokens"))
 
     def of(self, key: str) -> float:
         """FLOPs of all attempts at one trial."""

@@ -72,7 +72,7 @@ class Fold:
     def finish(self) -> None:
         """Take in the progress of attempts that have no end."""
         for line in self._progress.values():
-            self.apply(json.loads(line))
+            self.spend.see(json.loads(line))
         self._progress.clear()
 
     def apply(self, event: Mapping[str, Any]) -> None:
@@ -80,20 +80,12 @@ class Fold:
         match event["event"]:
             case "study":
                 pass
-            case "progress":
-                reached = int(event["tokens"]), float(event.get("seconds", 0))
-                if event.get("resumed", False):
-                    self.spend.resume(event["key"], event["attempt"], reached[0])
-                self.spend.reach(event["key"], event["attempt"], *reached)
-            case "started":
-                tokens = (int(event["fork_at"]), int(event["tokens"]))
-                cost = float(event["flops_per_token"]), float(event.get("devices", 1))
-                self.spend.start(event["key"], event["attempt"], tokens, *cost)
+            case "started" | "progress":
+                self.spend.see(event)
             case "lost":
                 if line := self._progress.pop(_attempt(event["key"], event["attempt"]), None):
-                    self.apply(json.loads(line))
-                told = event.get("seconds"), event.get("tokens")
-                self.spend.lose(event["key"], event["attempt"], *told)
+                    self.spend.see(json.loads(line))
+                self.spend.see(event)
                 self.lost += 1
             case "ended":
                 self._end(event["run"])

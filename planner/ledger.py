@@ -14,12 +14,12 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from planner._deaths import Deaths
-from planner._derived import curve_file, restore_table
+from planner._derived import curve_file, restore_table, what_counts
 from planner._log import (
     SCHEMA_VERSION,
     append_line,
@@ -141,22 +141,8 @@ class Ledger:
         return self._trials.recorded(stage, self.runs)
 
     def hash(self) -> str:
-        """Hash what was decided and found, whatever the order, hosts, times and retries.
-
-        Rounds, and of each recorded run its trial, size, status, loss, loss_se and tokens.
-        """
-        found = {
-            key: [
-                run.trial.to_json(),
-                asdict(run.size),
-                run.status,
-                run.loss,
-                run.loss_se,
-                run.tokens,
-            ]
-            for key, run in self.runs.items()
-        }
-        return content_hash({"rounds": [r.to_json() for r in self.rounds], "runs": found})
+        """Hash what was decided and found, whatever the order, hosts, times and retries."""
+        return content_hash(what_counts(self.rounds, self.runs))
 
     def decided(self, decision: Round, policy: str) -> None:
         """Store a round before any of its trials starts; ``policy`` is the deciding version."""
@@ -295,19 +281,8 @@ class Ledger:
                 pass
             case "decided":
                 self._decide(event["round"], str(event.get("policy", "")))
-            case "started":
-                tokens = (int(event["fork_at"]), int(event["tokens"]))
-                cost = float(event["flops_per_token"]), float(event.get("devices", 1))
-                self._spend.start(event["key"], event["attempt"], tokens, *cost)
-            case "progress":
-                seconds = float(event.get("seconds", 0))
-                key, attempt, reached = event["key"], event["attempt"], int(event["tokens"])
-                if event.get("resumed", False):
-                    self._spend.resume(key, attempt, reached)
-                self._spend.reach(key, attempt, reached, seconds)
-            case "lost":
-                told = event.get("seconds"), event.get("tokens")
-                self._spend.lose(event["key"], event["attempt"], *told)
+            case "started" | "progress" | "lost":
+                self._spend.see(event)
             case "ended":
                 self._record(event["run"])
             case "predicted":

@@ -118,7 +118,13 @@ def write_study_report(study: Study, found: Conclusion, plan: Plan, folder: Path
         prediction=study.prediction,
         judgement=found.judgement,
         rounds=tuple(
-            StageSummary(entry.stage, entry.why, len(entry.trials), study.spent_on(entry))
+            StageSummary(
+                entry.stage,
+                entry.why,
+                len(entry.trials),
+                study.spent_on(entry),
+                study.standings.get(entry.number),
+            )
             for entry in study.ledger.rounds
         ),
         recipe=study.env["recipe"],

@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from planner._derived import noted_standings
 from planner._log import fold_log
 from planner._tally import Fold
 from planner.errors import LedgerError
@@ -105,7 +106,9 @@ def read_status(folder: Path) -> Status:
     fold = Fold(Gauge(env.get("prices", {})))
     _, cut = fold_log(log, fold.apply, later=fold.later)
     fold.finish()
-    return Status(folder, load_space(folder / "space.yaml"), fold, _known(folder), bool(cut))
+    return Status(
+        folder, load_space(folder / "space.yaml"), fold, noted_standings(folder), bool(cut)
+    )
 
 
 def print_status(folder: Path, *, audit: bool, as_json: bool) -> None:
@@ -127,16 +130,6 @@ def print_status(folder: Path, *, audit: bool, as_json: bool) -> None:
         console.print(sentence, markup=False)
     for sentence in audited:
         console.print(f"audit: {sentence}")
-
-
-def _known(folder: Path) -> dict[int, dict[str, Any]]:
-    """Read what the rounds left in doubt; a line that is cut tells nothing."""
-    path, found = folder / "progress.jsonl", {}
-    if path.is_file():
-        for line in path.read_text().split("\n")[:-1]:
-            told = json.loads(line)
-            found[int(told["round"])] = told
-    return found
 
 
 def _table(status: Status) -> Table:

@@ -16,11 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from planner._derived import noted_standings
 from planner._log import replace_file
 from planner.claims import claim_findings
 from planner.curve import Curve
 from planner.decide.evidence import fit_hyper_of, fit_loss_of, judge_held_out
 from planner.decide.schedule import ScheduleEvidence
+from planner.decide.standing import Standing
 from planner.errors import LedgerError, TableError
 from planner.finding import Finding, Severity
 from planner.fit.held_out import Judgement, Prediction
@@ -73,6 +75,12 @@ class Study:
         """The ladder's family of transformer shapes; None for a black box."""
         shapes = [ModelShape(**shape) for shape in self.env.get("shapes", ())]
         return ShapeFamily.of(shapes) if shapes else None
+
+    @property
+    def standings(self) -> dict[int, Standing]:
+        """What each round left in doubt at the target, where the sweep has noted it."""
+        noted = noted_standings(self.folder)
+        return {number: Standing.from_json(told) for number, told in noted.items()}
 
     def spent_on(self, entry: Round) -> float:
         """FLOPs of a round's recorded runs that it was the first to ask for."""

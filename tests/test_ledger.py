@@ -414,6 +414,36 @@ def test_a_full_disk_is_a_sentence_and_the_study_goes_on_with_room(tiny_disk):
     assert len(Ledger.read(study).runs) == 1
 
 
+def test_lost_attempts_seconds_count(tmp_path, monkeypatch):
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr("planner.ledger.time.monotonic", lambda: float(next(clock)))
+    one, size = trial(seed=1), SIZE
+    with Ledger.open(tmp_path / "study") as ledger:
+        ledger.started("a", 1, "here", one, size, devices=2)  # at 0 s
+        assert ledger.running == 1
+        ledger.lost("a", 1, "its node went")  # at 10 s
+        assert ledger.device_seconds == 20
+        ledger.started("a", 2, "here", one, size)  # at 20 s
+        ledger.progress("a", 2, one.tokens // 2)  # at 30 s: 10 s for a half
+        assert ledger.device_seconds == 20, "what runs is not over"
+    again = Ledger.read(tmp_path / "study")
+    assert again.device_seconds == pytest.approx(20 + 10 * 0.6 / 0.5), "up to its next tenth"
+
+
+def test_a_log_without_seconds_is_read_and_priced_at_the_pace_seen(tmp_path):
+    one = trial(seed=1)
+    with Ledger.open(tmp_path / "study") as ledger:
+        ledger.started("a", 1, "here", one, SIZE)
+        ledger.lost("a", 1, "its worker died")
+        ledger.started("b", 1, "here", one, SIZE)
+        ledger.ended(replace(run(one), key="b", seconds=50.0))
+    path = tmp_path / "study" / "events.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    old = [{k: v for k, v in line.items() if k not in ("seconds", "devices")} for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in old))
+    assert Ledger.read(tmp_path / "study").device_seconds == pytest.approx(50 + 0.1 * 50)
+
+
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
 def test_a_file_system_without_locks_is_refused_with_what_to_do(study, monkeypatch, code):
     def refuse(*_):
@@ -469,33 +499,3 @@ def test_a_resumed_attempt_pays_from_where_it_resumed(study):
         ledger.lost(trial().key({}), 2, "killed")
         assert ledger.spent_flops == pytest.approx((0.55 + 0.25) * COST)
         assert ledger.spent_flops == pytest.approx(Ledger.read(study).spent_flops)
-
-
-def test_lost_attempts_seconds_count(tmp_path, monkeypatch):
-    clock = iter(range(0, 10_000, 10))
-    monkeypatch.setattr("planner.ledger.time.monotonic", lambda: float(next(clock)))
-    one, size = trial(seed=1), SIZE
-    with Ledger.open(tmp_path / "study") as ledger:
-        ledger.started("a", 1, "here", one, size, devices=2)  # at 0 s
-        assert ledger.running == 1
-        ledger.lost("a", 1, "its node went")  # at 10 s
-        assert ledger.device_seconds == 20
-        ledger.started("a", 2, "here", one, size)  # at 20 s
-        ledger.progress("a", 2, one.tokens // 2)  # at 30 s: 10 s for a half
-        assert ledger.device_seconds == 20, "what runs is not over"
-    again = Ledger.read(tmp_path / "study")
-    assert again.device_seconds == pytest.approx(20 + 10 * 0.6 / 0.5), "up to its next tenth"
-
-
-def test_a_log_without_seconds_is_read_and_priced_at_the_pace_seen(tmp_path):
-    one = trial(seed=1)
-    with Ledger.open(tmp_path / "study") as ledger:
-        ledger.started("a", 1, "here", one, SIZE)
-        ledger.lost("a", 1, "its worker died")
-        ledger.started("b", 1, "here", one, SIZE)
-        ledger.ended(replace(run(one), key="b", seconds=50.0))
-    path = tmp_path / "study" / "events.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    old = [{k: v for k, v in line.items() if k not in ("seconds", "devices")} for line in lines]
-    path.write_text("".join(json.dumps(line) + "\n" for line in old))
-    assert Ledger.read(tmp_path / "study").device_seconds == pytest.approx(50 + 0.1 * 50)

@@ -10,7 +10,7 @@ from planner.finding import Finding, Severity
 from planner.plan.plan import Cost
 from planner.report import text
 from planner.report.content import Block, Paragraph, Section, Table, bullets
-from planner.report.study import ReportInput
+from planner.report.study import ReportInput, StageSummary
 from planner.run import Run, Status
 
 FAILURES_SHOWN = 12
@@ -80,16 +80,37 @@ def evidence(study: ReportInput) -> Section:
         return Section("Evidence", (Paragraph(_fitted(study)),))
     blocks: list[Block] = [Paragraph(f"{_trials(study)} {_fitted(study)}")]
     if study.rounds:
+        known = any(one.left for one in study.rounds)
         rows = tuple(
             (one.stage, one.why, str(one.trials), text.flops(one.spent_flops))
+            + (_left(one) if known else ())
             for one in study.rounds
         )
-        blocks.append(Table(("Stage", "Question", "Trials", "Spent"), rows))
+        more = ("Regret left", "Loss there") if known else ()
+        blocks.append(Table(("Stage", "Question", "Trials", "Spent", *more), rows))
+        if known:
+            blocks.append(Paragraph(_BOUGHT))
     if forks := [run for run in study.runs if run.done and run.trial.parent is not None]:
         blocks.append(Paragraph(_forks(study, forks), "Forks."))
     if seeds := [run for run in study.in_stage("seeds") if run.done]:
         blocks.append(Paragraph(_seeds(seeds), "Seeds."))
     return Section("Evidence", (*blocks, *_failures(study)))
+
+
+_BOUGHT = (
+    "What a round bought is what it took off the doubt at the target: the expected regret of the "
+    "recommended learning rate and batch (nats), and the 90 % interval of the loss. Both may grow "
+    "where a measurement contradicts what was believed before it."
+)
+
+
+def _left(one: StageSummary) -> tuple[str, str]:
+    """Say what a round left in doubt."""
+    if one.left is None:
+        return "-", "-"
+    loss = one.left.loss
+    interval = f"{loss.low:.2f} to {loss.high:.2f}" if loss else "-"
+    return text.number(one.left.regret_nats), interval
 
 
 def findings(study: ReportInput) -> Section:

@@ -8,6 +8,7 @@ from typing import Any
 
 from planner.decide.evidence import LOSS_STAGES, tuned
 from planner.decide.schedule import ScheduleEvidence
+from planner.decide.standing import Standing
 from planner.fit.held_out import Judgement, Prediction
 from planner.fit.loss_fit import LossFit
 from planner.fit.transfer import HyperFit
@@ -18,12 +19,16 @@ from planner.run import Run
 
 @dataclass(frozen=True, slots=True)
 class StageSummary:
-    """One round as the evidence table shows it: why it was run, its trials and what they cost."""
+    """One round as the evidence table shows it: why it was run, its trials and what they cost.
+
+    ``left`` is what it left in doubt at the target, where the sweep has noted it.
+    """
 
     stage: str
     why: str
     trials: int
     spent_flops: float
+    left: Standing | None = None
 
 
 @dataclass(frozen=True)

@@ -129,11 +129,8 @@ class Hanging:
         self._clock.now += timeout
         return None
 
-    def cancel(self, key, note):
-        self._told.append(Died(key, self.running[key], note))
-
     def preempt(self):
-        """Tell none: they do not listen."""
+        self._told = [Died(*one, "asked to leave", counts=False) for one in self.running.items()]
 
     def close(self):
         self.running.clear()
