@@ -2,8 +2,9 @@
 
 A line counts once it is complete, flushed and (if durable) on the disk; a write that fails is taken
 back. A log therefore has at most one kind of honest damage, a cut last line; everything else was
-not done by a crash and is refused. Numbers that JSON cannot write are the strings ``"nan"``,
-``"inf"`` and ``"-inf"``, which ``float()`` reads back.
+not done by a crash and is refused: every line is numbered and ends with the checksum of its own
+text, so that a digit flipped inside a loss is found (:func:`seal`). Numbers that JSON cannot write
+are the strings ``"nan"``, ``"inf"`` and ``"-inf"``, which ``float()`` reads back.
 """
 
 from __future__ import annotations
@@ -13,19 +14,38 @@ import json
 import math
 import os
 import socket
+import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from planner.errors import LedgerError, StudyLockedError
 
 SCHEMA_VERSION = 1
 """Of events.jsonl; its first line states it."""
 
+SEAL_BYTES = len(',"crc":"01234567"}')
+
 
 def encode_line(data: dict[str, Any]) -> str:
     """Return plain data as one line of valid JSON."""
     return json.dumps(_finite(data), separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def seal(line: str) -> str:
+    """Return a line of JSON with the CRC-32 of all before it as its last entry, ``crc``."""
+    text = line.rstrip("\n").removesuffix("}")
+    return f'{text},"crc":"{zlib.crc32(text.encode()):08x}"}}\n'
+
+
+def _is_sealed(path: Path, number: int, line: bytes) -> bool:
+    """Say whether a line carries a checksum. Raises LedgerError when it is another text's."""
+    text, crc = line[:-SEAL_BYTES], line[-SEAL_BYTES:]
+    if not (crc.startswith(b',"crc":"') and crc.endswith(b'"}')):
+        return False
+    if crc[8:-2] != b"%08x" % zlib.crc32(text):
+        raise damaged(path, number, "its text is not the one that was written (checksum)")
+    return True
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 (plain data of any depth)
@@ -44,7 +64,12 @@ def read_log(path: Path) -> tuple[list[dict[str, Any]], bytes]:
     Raises LedgerError with file and line number when a whole line is not the event it should be.
     """
     *lines, cut = path.read_bytes().split(b"\n")
-    events = [_decode(path, number, line) for number, line in enumerate(lines, start=1)]
+    events, sealed = [], False
+    for number, line in enumerate(lines, start=1):
+        events.append(_decode(path, number, line))
+        before, sealed = sealed, _is_sealed(path, number, line)
+        if before and not sealed:  # logs begun by an older planner are sealed from here on
+            raise damaged(path, number, "it carries no checksum, and the line before it does")
     if events:
         _check_version(path, events[0])
     return events, cut
@@ -52,7 +77,7 @@ def read_log(path: Path) -> tuple[list[dict[str, Any]], bytes]:
 
 def _check_version(path: Path, first: dict[str, Any]) -> None:
     version = first.get("schema_version")
-    if first["event"] != "study" or not isinstance(version, int):
+    if first["event"] != "study" or type(version) is not int or version < 1:
         raise damaged(path, 1, "it is not the `study` line every log begins with")
     if version > SCHEMA_VERSION:
         raise LedgerError(
@@ -63,14 +88,22 @@ def _check_version(path: Path, first: dict[str, Any]) -> None:
 
 def _decode(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        event = json.loads(line)
-    except ValueError as error:
+        event = _DECODER.decode(line.decode())
+    except (ValueError, RecursionError) as error:
         raise damaged(path, number, "it is not JSON") from error
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         raise damaged(path, number, "it is not an event")
     if event.get("n") != number:
         raise damaged(path, number, f"it is numbered {event.get('n')}, so lines are missing")
     return event
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+"""Strict: Python's own would read ``NaN`` and ``Infinity``."""
 
 
 def damaged(path: Path, number: int, what: str) -> LedgerError:

@@ -19,7 +19,7 @@ from planner.ledger import Ledger
 from planner.offline import write_conclusion
 from planner.run import Round
 from planner.space import SearchSpace, dump_space, load_space
-from planner.study import describe_environment, read_study, write_json
+from planner.study import describe_environment, read_env, read_study, write_json
 from planner.sweep.events import Executor
 from planner.sweep.inline import InlineExecutor
 from planner.sweep.layout import Layout
@@ -171,7 +171,7 @@ def _write_setup(folder: Path, setup: Setup) -> None:
     """Write space.yaml and env.json. Raises LedgerError when data or proxy have changed since."""
     env = folder / "env.json"
     if env.is_file():
-        before = json.loads(env.read_text())["recipe"]
+        before = read_env(folder)["recipe"]
         changed = [name for name, value in setup.recipe.items() if before.get(name) != value]
         if changed:
             raise LedgerError(

@@ -26,12 +26,13 @@ from planner._log import (
     encode_line,
     read_log,
     replace_file,
+    seal,
     take_lock,
     unwritable,
 )
 from planner._spend import Spend
 from planner.errors import LedgerError
-from planner.run import Round, Run, Trial, content_hash
+from planner.run import Round, Run, Trial, check_types, content_hash
 from planner.shape import Size
 
 LEAST_ROOM = 1 << 20
@@ -240,7 +241,7 @@ class Ledger:
         for number, event in enumerate(events, start=1):
             try:
                 self._apply(event)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 what = f"its {event['event']} event cannot be read ({error!r})"
                 raise damaged(self._log, number, what) from error
         self._lines = len(events)
@@ -250,12 +251,14 @@ class Ledger:
         if self._lock is None:
             raise LedgerError(f"the study {self.folder} is open for reading only")
         head = {"n": self._lines + 1, "event": kind, "time": round(time.time(), 3)}
-        line = encode_line(head | content)
+        line = seal(encode_line(head | content))
         append_line(self._log, line, durable=durable)
         self._lines += 1
         self._apply(json.loads(line))
 
     def _apply(self, event: Mapping[str, Any]) -> None:
+        if "attempt" in event:
+            check_types(event, {"key": str, "attempt": int})
         match event["event"]:
             case "study":
                 pass

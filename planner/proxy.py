@@ -23,6 +23,10 @@ from planner.run import Status, Trial
 from planner.shape import ModelShape, Size
 
 
+UNFIT = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
+"""What a proxy may raise over options or a size that it has not looked at itself."""
+
+
 class StopTrial(Exception):
     """Raised by ``ctx.report`` to stop a hopeless or cancelled trial; let it pass through."""
 
@@ -122,7 +126,10 @@ def load_proxy(spec: ProxySpec) -> Proxy:
         raise SpaceError(
             f"proxy {spec.name}: {error}; the options it knows are: {known or 'none'}"
         ) from None
-    return factory(data=spec.data, **spec.options)
+    try:
+        return factory(data=spec.data, **spec.options)
+    except UNFIT as error:
+        raise SpaceError(f"proxy {spec.name} cannot be made with its options: {error!r}") from error
 
 
 def _factory(name: str) -> Callable[..., Proxy]:

@@ -46,6 +46,9 @@ def _read(parse: Callable[[str | float], float]) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+MOST_POINTS = 1_000
+"""Of a grid: more are a slip of the pen."""
+
 Count = Annotated[float, Field(gt=0), _read(parse_count)]
 Tokens = Annotated[int, Field(gt=0), _read(parse_count)]
 
@@ -53,7 +56,7 @@ Tokens = Annotated[int, Field(gt=0), _read(parse_count)]
 class _Part(BaseModel):
     """A mapping of the YAML: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ProxyChoice(_Part):
@@ -105,6 +108,10 @@ class Axis(_Part):
             raise ValueError(f"is reversed: {low} is above {high}; write [{high}, {low}]")
         if self.low == self.high:
             raise ValueError(f"is empty: it begins and ends at {self.low:g}; give it a range")
+        if math.isinf(self.high / self.low):
+            raise ValueError(f"reaches too far: from {self.low:g} to {self.high:g}")
+        if math.log(self.high / self.low) > MOST_POINTS * math.log(self.factor):
+            raise ValueError(f"has more than {MOST_POINTS} points; take a larger factor")
         return self
 
     @model_serializer

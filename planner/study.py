@@ -18,13 +18,13 @@ from typing import Any
 
 from planner._log import replace_file
 from planner.decide.evidence import fit_hyper_of, fit_loss_of, judge_held_out
-from planner.errors import LedgerError
+from planner.errors import LedgerError, SpaceError
 from planner.finding import Finding, Severity
 from planner.fit.held_out import Judgement, Prediction
 from planner.fit.loss_fit import LossFit
 from planner.fit.transfer import HyperFit
 from planner.ledger import Ledger
-from planner.run import Round, Run
+from planner.run import Round, Run, check_types, content_hash
 from planner.shape import ModelShape, ShapeFamily
 from planner.space import SearchSpace, load_space
 from planner.witness import noise_findings
@@ -92,8 +92,26 @@ def read_study(folder: Path) -> Study:
         raise LedgerError(
             f"{folder} is not a study folder (no events.jsonl); `planner sweep` makes one"
         )
-    env = json.loads((folder / "env.json").read_text())
-    return Study(folder, load_space(folder / "space.yaml"), Ledger.read(folder), env)
+    return Study(folder, load_space(folder / "space.yaml"), Ledger.read(folder), read_env(folder))
+
+
+def read_env(folder: Path) -> dict[str, Any]:
+    """Read a study's env.json. Raises LedgerError when it is gone or not what was written."""
+    path = folder / "env.json"
+    try:
+        env: dict[str, Any] = json.loads(path.read_text())
+        check_types(env, {"recipe": dict, "versions": dict, "git_sha": str, "shapes": list})
+        for shape in env["shapes"]:
+            ModelShape(**shape)
+        sealed = env.pop("hash", None)
+        if sealed not in (None, content_hash(env)):
+            raise ValueError("its content is not what was written")
+        return {"recipe": env["recipe"], "versions": env["versions"]} | env
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, SpaceError) as error:
+        raise LedgerError(
+            f"{path} cannot be read ({error!r}): put it back from a copy, or run the sweep again "
+            "after removing it, which writes it anew"
+        ) from None
 
 
 def conclude(study: Study) -> Conclusion:
@@ -137,7 +155,7 @@ def provenance_of(study: Study) -> dict[str, Any]:
 def describe_environment(recipe: Mapping[str, Any], shapes: list[ModelShape]) -> dict[str, Any]:
     """Collect what made the numbers: versions, revision, recipe, shapes. No host, no secrets."""
     packages = ("scaling-planner", "torch", "numpy", "scipy")
-    return {
+    env = {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
@@ -146,6 +164,7 @@ def describe_environment(recipe: Mapping[str, Any], shapes: list[ModelShape]) ->
         "recipe": dict(recipe),
         "shapes": [asdict(shape) for shape in shapes],
     }
+    return env | {"hash": content_hash(env)}
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

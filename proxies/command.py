@@ -65,8 +65,9 @@ class CommandProxy:
         version: str | float = 1,
         context: int | None = None,
     ) -> None:
-        parts = shlex.split(argv) if isinstance(argv, str) else list(argv)
-        if not parts or not all(isinstance(part, str | int | float) for part in parts):
+        parts = _split(argv) if isinstance(argv, str) else argv
+        words = isinstance(parts, list | tuple) and bool(parts)
+        if not words or not all(isinstance(part, str | int | float) for part in parts):
             raise SpaceError(
                 "proxy command: `argv` must be a command: a list of words, or a string"
             )
@@ -129,6 +130,13 @@ class CommandProxy:
         words |= {"schedule": trial.schedule.name, "decay_ratio": trial.schedule.decay_ratio}
         words |= {"checkpoint_dir": ctx.checkpoint_dir, "context": self.context, **trial.shape}
         return [PLACEHOLDER.sub(lambda match: str(words[match[1]]), part) for part in self.argv]
+
+
+def _split(argv: str) -> list[str]:
+    try:
+        return shlex.split(argv)
+    except ValueError as error:
+        raise SpaceError(f"proxy command: `argv` cannot be split into words: {error}") from None
 
 
 class _BadReportError(Exception):
