@@ -15,6 +15,7 @@ import math
 import os
 import socket
 import zlib
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +23,7 @@ from typing import Any, NoReturn
 from planner.errors import LedgerError, StudyLockedError
 
 SCHEMA_VERSION = 1
-"""Of events.jsonl; its first line states it."""
+"""Of events.jsonl; its first line states it. Fields that were added later are optional."""
 
 SEAL_BYTES = len(',"crc":"01234567"}')
 
@@ -40,6 +41,7 @@ def seal(line: str) -> str:
 
 def _is_sealed(path: Path, number: int, line: bytes) -> bool:
     """Say whether a line carries a checksum. Raises LedgerError when it is another text's."""
+    line = line.rstrip(b"\n")
     text, crc = line[:-SEAL_BYTES], line[-SEAL_BYTES:]
     if not (crc.startswith(b',"crc":"') and crc.endswith(b'"}')):
         return False
@@ -58,21 +60,31 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 (plain data of any depth)
     return value
 
 
-def read_log(path: Path) -> tuple[list[dict[str, Any]], bytes]:
-    """Return the log's events and what is left of a cut last line (empty if none is cut).
+def fold_log(path: Path, apply: Callable[[dict[str, Any]], None]) -> tuple[int, bytes]:
+    """Hand every whole line's event to ``apply``, in order and one at a time.
 
-    Raises LedgerError with file and line number when a whole line is not the event it should be.
+    Returns their number and what is left of a cut last line (empty if none is cut). Raises
+    LedgerError with file and line number when a whole line is not the event it should be, or when
+    ``apply`` cannot read it (KeyError, TypeError, ValueError, AttributeError).
     """
-    *lines, cut = path.read_bytes().split(b"\n")
-    events, sealed = [], False
-    for number, line in enumerate(lines, start=1):
-        events.append(_decode(path, number, line))
-        before, sealed = sealed, _is_sealed(path, number, line)
-        if before and not sealed:  # logs begun by an older planner are sealed from here on
-            raise damaged(path, number, "it carries no checksum, and the line before it does")
-    if events:
-        _check_version(path, events[0])
-    return events, cut
+    number, sealed = 0, False
+    with path.open("rb") as log:
+        for line in log:
+            if not line.endswith(b"\n"):
+                return number, line
+            number += 1
+            event = _decode(path, number, line)
+            before, sealed = sealed, _is_sealed(path, number, line)
+            if before and not sealed:  # logs begun by an older planner are sealed from here on
+                raise damaged(path, number, "it carries no checksum, and the line before it does")
+            if number == 1:
+                _check_version(path, event)
+            try:
+                apply(event)
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+                what = f"its {event['event']} event cannot be read ({error!r})"
+                raise damaged(path, number, what) from error
+    return number, b""
 
 
 def _check_version(path: Path, first: dict[str, Any]) -> None:
@@ -132,12 +144,13 @@ def append_line(path: Path, line: str, *, durable: bool) -> None:
         os.close(file)
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a whole file; it appears complete, by rename, or not at all (LedgerError)."""
+    parts = [content] if isinstance(content, bytes) else content
     half = path.with_name(f".{path.name}.half")
     try:
         with half.open("wb") as file:
-            file.write(content)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         half.replace(path)

@@ -16,21 +16,22 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
 
 from planner._log import (
     SCHEMA_VERSION,
     append_line,
-    damaged,
     encode_line,
-    read_log,
+    fold_log,
     replace_file,
     seal,
     take_lock,
     unwritable,
 )
 from planner._spend import Spend
+from planner._trials import TrialIndex
 from planner.errors import LedgerError
 from planner.run import Round, Run, Trial, check_types, content_hash
 from planner.shape import Size
@@ -46,7 +47,8 @@ class Ledger:
 
     ``rounds`` are the decided rounds in order, ``runs`` the recorded run of each key (its
     ``spent_flops`` sums all attempts), ``prediction`` what was written before the held-out rung,
-    ``repaired`` a sentence when the log's last line was cut by a crash (else empty).
+    ``repaired`` a sentence when the log's last line was cut by a crash (else empty), ``policies``
+    the version of the policy that decided each round.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,7 +57,10 @@ class Ledger:
         self.runs: dict[str, Run] = {}
         self.prediction: dict[str, Any] | None = None
         self.repaired = ""
+        self.policies: tuple[str, ...] = ()
         self._spend = Spend()
+        self._trials = TrialIndex()
+        self._clocks: dict[tuple[str, int], float] = {}
         self._lines = 0
         self._lock: int | None = None
 
@@ -102,6 +107,11 @@ class Ledger:
         """FLOPs of every attempt that is over, recorded or not; not of those under way here."""
         return self._spend.total
 
+    @property
+    def device_seconds(self) -> float:
+        """Wall seconds times devices of every attempt that is over, lost ones included."""
+        return self._spend.device_seconds
+
     def attempts(self, key: str) -> int:
         """Return the number of the newest attempt at a trial; 0 before the first."""
         return self._spend.newest(key)
@@ -111,10 +121,7 @@ class Ledger:
 
         A run two stages asked for belongs to both, whichever was first.
         """
-        recorded = {_trial_hash(run.trial): key for key, run in self.runs.items()}
-        asked = (trial for r in self.rounds if r.stage == stage for trial in r.trials)
-        hashes = dict.fromkeys(_trial_hash(trial) for trial in asked)
-        return tuple(recorded[trial] for trial in hashes if trial in recorded)
+        return self._trials.recorded(stage)
 
     def hash(self) -> str:
         """Hash what was decided and found, whatever the order, hosts, times and retries.
@@ -138,15 +145,22 @@ class Ledger:
         """Store a round before any of its trials starts; ``policy`` is the deciding version."""
         self._append("decided", {"policy": policy, "round": decision.to_json()})
 
-    def started(self, key: str, attempt: int, host: str, trial: Trial, size: Size) -> None:
-        """Store that an attempt starts; from now on results of older ones are discarded."""
+    def started(
+        self, key: str, attempt: int, host: str, trial: Trial, size: Size, *, devices: float = 1
+    ) -> None:
+        """Store that an attempt starts; from now on results of older ones are discarded.
+
+        ``devices`` is how many it holds while it runs (a share of one counts as its share).
+        """
         cost = {
             "fork_at": trial.fork_at,
             "tokens": trial.tokens,
             "flops_per_token": size.flops_per_token,
+            "devices": devices,
         }
         self._append("started", {"key": key, "attempt": attempt, "host": host} | cost)
         self._spend.watch(key, attempt)
+        self._clocks[key, attempt] = time.monotonic()
 
     def progress(self, key: str, attempt: int, tokens: int) -> None:
         """Store that an attempt has come into another tenth of its trial; less is not stored.
@@ -155,7 +169,7 @@ class Ledger:
         """
         if self._spend.passes_mark(key, attempt, tokens):
             reached = {"key": key, "attempt": attempt, "tokens": tokens}
-            self._append("progress", reached, durable=False)
+            self._append("progress", reached | self._clock(key, attempt), durable=False)
 
     def ended(self, run: Run) -> bool:
         """Store the end of an attempt; ``run.spent_flops`` is what this attempt alone cost.
@@ -165,13 +179,16 @@ class Ledger:
         """
         recorded = self._is_news(run)
         self._append("ended", {"run": run.to_json()})
+        self._clocks.pop((run.key, run.attempt), None)
         if recorded:
             append_line(self._table, encode_line(self.runs[run.key].to_json()), durable=False)
         return recorded
 
     def lost(self, key: str, attempt: int, note: str) -> None:
-        """Store that an attempt ended without a result, and why."""
-        self._append("lost", {"key": key, "attempt": attempt, "note": note})
+        """Store that an attempt ended without a result, and why; its seconds are paid for."""
+        content = {"key": key, "attempt": attempt, "note": note}
+        self._append("lost", content | self._clock(key, attempt))
+        self._clocks.pop((key, attempt), None)
 
     def has_room(self) -> bool:
         """Say whether the study's disk still takes LEAST_ROOM bytes."""
@@ -195,6 +212,11 @@ class Ledger:
         pq.write_table(table, content)
         self._make(self.folder / "curves")
         replace_file(self.folder / "curves" / f"{key}.parquet", content.getvalue())
+
+    def _clock(self, key: str, attempt: int) -> dict[str, float]:
+        """Return the seconds an attempt has taken so far, if it was started here."""
+        began = self._clocks.get((key, attempt))
+        return {} if began is None else {"seconds": round(time.monotonic() - began, 3)}
 
     @property
     def _log(self) -> Path:
@@ -232,19 +254,20 @@ class Ledger:
             )
         if not self._lines:
             self._append("study", {"schema_version": SCHEMA_VERSION})
-        table = "".join(encode_line(run.to_json()) for run in self.runs.values()).encode()
-        if not self._table.exists() or self._table.read_bytes() != table:
-            replace_file(self._table, table)
+        if not self._table_is_current():
+            lines = (encode_line(run.to_json()).encode() for run in self.runs.values())
+            replace_file(self._table, lines)
+
+    def _table_is_current(self) -> bool:
+        """Say whether runs.jsonl is what the log says, line by line."""
+        if not self._table.exists():
+            return False
+        with self._table.open("rb") as table:
+            lines = (encode_line(run.to_json()).encode() for run in self.runs.values())
+            return all(a == b for a, b in zip_longest(lines, table))
 
     def _replay(self) -> bytes:
-        events, cut = read_log(self._log)
-        for number, event in enumerate(events, start=1):
-            try:
-                self._apply(event)
-            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-                what = f"its {event['event']} event cannot be read ({error!r})"
-                raise damaged(self._log, number, what) from error
-        self._lines = len(events)
+        self._lines, cut = fold_log(self._log, self._apply)
         return cut
 
     def _append(self, kind: str, content: dict[str, Any], *, durable: bool = True) -> None:
@@ -263,33 +286,39 @@ class Ledger:
             case "study":
                 pass
             case "decided":
-                self.rounds += (Round.from_json(event["round"]),)
+                self._decide(event["round"], str(event.get("policy", "")))
             case "started":
                 tokens = (int(event["fork_at"]), int(event["tokens"]))
-                flops_per_token = float(event["flops_per_token"])
-                self._spend.start(event["key"], event["attempt"], tokens, flops_per_token)
+                cost = float(event["flops_per_token"]), float(event.get("devices", 1))
+                self._spend.start(event["key"], event["attempt"], tokens, *cost)
             case "progress":
-                self._spend.reach(event["key"], event["attempt"], int(event["tokens"]))
+                seconds = float(event.get("seconds", 0))
+                reached = int(event["tokens"])
+                self._spend.reach(event["key"], event["attempt"], reached, seconds)
             case "lost":
-                self._spend.lose(event["key"], event["attempt"])
+                self._spend.lose(event["key"], event["attempt"], event.get("seconds"))
             case "ended":
-                self._record(Run.from_json(event["run"]))
+                self._record(event["run"])
             case "predicted":
                 self.prediction = dict(event["prediction"])
             case kind:
                 raise ValueError(f"there is no event {kind!r}")
 
-    def _record(self, run: Run) -> None:
+    def _decide(self, data: Mapping[str, Any], policy: str) -> None:
+        trials = tuple(self._trials.asked(trial) for trial in data["trials"])
+        self.rounds += (Round(data["number"], data["stage"], trials, data["why"]),)
+        self.policies += (policy,)
+
+    def _record(self, data: Mapping[str, Any]) -> None:
+        run = Run.from_json(data, self._trials.same(data["trial"]))
         if self._is_news(run):
             self.runs[run.key] = run
-        self._spend.pay(run.key, run.attempt, run.spent_flops)
+            self._trials.ended(data["trial"], run.key)
+        self._spend.pay(run.key, run.attempt, run.spent_flops, run.seconds)
         if run.key in self.runs:
             total = self._spend.of(run.key)
-            self.runs[run.key] = replace(self.runs[run.key], spent_flops=total)
+            if total != run.spent_flops:
+                self.runs[run.key] = replace(self.runs[run.key], spent_flops=total)
 
     def _is_news(self, run: Run) -> bool:
         return run.key not in self.runs and run.attempt >= self.attempts(run.key)
-
-
-def _trial_hash(trial: Trial) -> str:
-    return trial.key({})

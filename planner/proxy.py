@@ -22,7 +22,6 @@ from planner.errors import SpaceError, UsageError
 from planner.run import Status, Trial
 from planner.shape import ModelShape, Size
 
-
 UNFIT = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
 """What a proxy may raise over options or a size that it has not looked at itself."""
 
@@ -31,11 +30,22 @@ class StopTrial(Exception):
     """Raised by ``ctx.report`` to stop a hopeless or cancelled trial; let it pass through."""
 
 
+class Preempted(StopTrial):
+    """Raised by ``ctx.report`` when the machine is wanted back: save the state, then pass it on.
+
+    The point reported counts, and the trial is tried again from what its checkpoint folder holds.
+    """
+
+
 class Context(Protocol):
     """What a trial may use."""
 
     checkpoint_dir: Path
-    """A folder of this trial alone; what lies in it survives a restart of the trial."""
+    """A folder of this trial alone; what lies in it survives a restart of the trial.
+
+    With capability ``resume`` or ``fork`` it is removed once the trial has ended and no fork needs
+    its states; without, it is the proxy's own and stays.
+    """
 
     parent: Path | None
     """The checkpoint folder of the trunk a fork starts from."""
@@ -44,7 +54,14 @@ class Context(Protocol):
     """``cpu``, ``cuda:0`` ..."""
 
     def report(self, *, tokens: int, loss: float, **values: float) -> None:
-        """Record a point of the curve (train loss); raises StopTrial when the trial must end."""
+        """Record a point of the curve (train loss); raises StopTrial when the trial must end.
+
+        A trial that resumes reports the points before its saved state once more.
+        """
+        ...
+
+    def resumed(self, tokens: int) -> None:
+        """Say that training goes on from a state at ``tokens``: what lies before is paid for."""
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
@@ -74,24 +75,33 @@ class Trial:
 
     def key(self, recipe: Mapping[str, Any]) -> str:
         """Hash the trial (but for its stage) and the recipe it is trained under."""
-        content = {name: value for name, value in asdict(self).items() if name != "stage"}
+        content = self.to_json()
+        del content["stage"]
         return content_hash({"trial": content, "recipe": recipe})
 
     def to_json(self) -> dict[str, Any]:
         """Return the trial as plain data."""
-        return asdict(self) | {"shape": dict(self.shape), "keep_at": list(self.keep_at)}
+        content = {name: getattr(self, name) for name in TRIAL_FIELDS}
+        content |= {"shape": dict(self.shape), "keep_at": list(self.keep_at)}
+        content["schedule"] = {
+            name: getattr(self.schedule, name) for name in Schedule.__dataclass_fields__
+        }
+        return content
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Trial:
         """Read a trial back from plain data. Raises ValueError where it cannot be one."""
         check_types(data, _TRIAL)
-        values = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        values = {name: data[name] for name in TRIAL_FIELDS if name in data}
         values["schedule"] = Schedule(**values["schedule"])
         values["keep_at"] = tuple(values["keep_at"])
         trial = cls(**values)
         if trial.lr <= 0 or not 0 <= trial.fork_at < trial.tokens or trial.batch_tokens < 1:
             raise ValueError("its lr, tokens, batch_tokens or fork_at is out of range")
         return trial
+
+
+TRIAL_FIELDS = tuple(f.name for f in fields(Trial))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +161,27 @@ class Run:
         return {name: value for name, value in own.items() if name != "size"} | flat
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Run:
-        """Read a run back from a line of runs.jsonl. Raises ValueError where it cannot be one."""
+    def from_json(cls, data: Mapping[str, Any], trial: Trial | None = None) -> Run:
+        """Read a run back from a line of runs.jsonl; ``trial`` is its trial if known already.
+
+        Raises ValueError where it cannot be one.
+        """
         check_types(data, _RUN)
-        values = {f.name: data[f.name] for f in fields(cls) if f.name in data}
-        values["trial"] = Trial.from_json(data["trial"])
+        values = {name: data[name] for name in RUN_FIELDS if name in data}
+        values["trial"] = trial or Trial.from_json(data["trial"])
         values["status"] = Status(data["status"])
-        values["size"] = Size(*(float(data[f.name]) for f in fields(Size)))
+        values["size"] = Size(*(float(data[name]) for name in SIZE_FIELDS))
         values |= {name: float(values[name]) for name in ("loss", "loss_se", "spent_flops")}
-        values["metrics"] = {name: float(value) for name, value in data.get("metrics", {}).items()}
+        values["metrics"] = {
+            sys.intern(name): float(value) for name, value in data.get("metrics", {}).items()
+        }
         if not 0 <= values["spent_flops"] < math.inf or values["tokens"] < 0:
             raise ValueError("its tokens or spent_flops is out of range")
         return cls(**values)
+
+
+RUN_FIELDS = tuple(f.name for f in fields(Run))
+SIZE_FIELDS = tuple(f.name for f in fields(Size))
 
 
 @dataclass(frozen=True, slots=True)

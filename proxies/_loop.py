@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,9 +20,10 @@ from torch import Tensor
 
 from planner.arrays import Floats
 from planner.proxies import _checkpoint
+from planner.proxies._device import DeviceMeter
 from planner.proxies._schedule import learning_rates
 from planner.proxies._stepper import Stepper
-from planner.proxy import Context
+from planner.proxy import Context, Preempted
 
 PATIENCE = 20
 """Steps a loss must stay above the limit: science G8."""
@@ -36,7 +36,11 @@ CHECKPOINTS = 4
 """A trial saves its state after every quarter of its new tokens ..."""
 
 CHECKPOINT_STEPS = 1_000
-"""... unless it is shorter than this."""
+"""... unless it is shorter than this ..."""
+
+SAVE_SECONDS, SAVE_SHARE = 60.0, 0.05
+"""... and at the first report so long after the last save, or later where saving itself takes more
+than this share of the time. When it saves never changes what it saves."""
 
 
 @dataclass
@@ -66,32 +70,44 @@ class Monitor:
 
 @dataclass
 class Training:
-    """One trial under way. At the steps ``measured`` two gradients' norms join the curve."""
+    """One trial under way. At the steps ``measured`` two gradients' norms join the curve.
+
+    ``trouble`` says what ended the run early, ``note`` what went wrong and was got over.
+    """
 
     stepper: Stepper
     ctx: Context
     measured: frozenset[int] = frozenset()
     step: int = 0
     monitor: Monitor = field(default_factory=Monitor)
+    reports: list[dict[str, float]] = field(default_factory=list)
+    trouble: str = ""
+    note: str = ""
 
     def __post_init__(self) -> None:
         self.model, self.trial = self.stepper.model, self.stepper.trial
         self.optimizer = self.stepper.optimizer
+        self.meter = DeviceMeter(str(self.model.flat.device))
+        self._saved, self._saving = time.monotonic(), 0.0
 
     def run(self) -> str:
         """Train to the end; return what stopped the run before it, or nothing."""
         rates = learning_rates(self.trial)
         stops, saves, kept = self._stops()
-        while self.step < self.trial.steps:
+        while self.step < self.trial.steps and not self.trouble:
             stop = min(s for s in stops if s > self.step)
-            if trouble := self._advance(stop, rates):
-                return trouble
-            if stop in saves:
-                self._save(_checkpoint.resume_file(self.ctx.checkpoint_dir))
+            try:
+                self._advance(stop, rates)
+            except Preempted:
+                self._save_for_restart()
+                raise
+            if self.trouble:
+                break
             if stop in kept:
-                tokens = stop * self.trial.batch_tokens
-                self._save(_checkpoint.kept_file(self.ctx.checkpoint_dir, tokens))
-        return ""
+                self._keep(stop * self.trial.batch_tokens)
+            if stop in saves or self._due():
+                self._save_for_restart()
+        return self.trouble
 
     def _stops(self) -> tuple[list[int], set[int], set[int]]:
         """Return the steps to report at, those to save at, and those a trunk keeps."""
@@ -105,8 +121,8 @@ class Training:
             saves = {start + (end - start) * i // CHECKPOINTS for i in range(1, CHECKPOINTS)}
         return sorted({*range(start + every, end, every), end} | kept | saves), saves, kept
 
-    def _advance(self, stop: int, rates: Floats) -> str:
-        """Train up to step ``stop`` and report; return how the run diverged, or nothing."""
+    def _advance(self, stop: int, rates: Floats) -> None:
+        """Train up to step ``stop`` and report; a run that diverged is left with its trouble."""
         begin, losses, norms = time.perf_counter(), [], []
         pairs: list[tuple[Tensor, Tensor]] = []
         done, batch = self.step, self.trial.batch_tokens
@@ -119,25 +135,26 @@ class Training:
                 pairs.append((norm, other))
         loss, norm = torch.stack(losses), torch.stack(norms)
         self.step = stop
-        at, trouble = self.monitor.see(loss.tolist()), ""
-        if at:
-            trouble = (
+        if at := self.monitor.see(loss.tolist()):
+            self.trouble = (
                 f"diverged by {(done + at) * batch:,} tokens at a learning rate of "
                 f"{rates[done + at - 1]:.3g}: loss {float(loss[at - 1]):.3g} after a lowest of "
                 f"{self.monitor.lowest:.3g}"
             )
-        if trouble and self.trial.schedule.name != "finder":
-            return trouble
-        self.ctx.report(
-            tokens=stop * batch,
-            loss=float(loss.mean()),
-            lr=float(rates[stop - 1]),
-            grad_norm=float(norm.mean()),
-            clip_share=float((norm > self.trial.clip).float().mean()) if self.trial.clip > 0 else 0,
-            tokens_per_second=(stop - done) * batch / (time.perf_counter() - begin),
+        if self.trouble and self.trial.schedule.name != "finder":
+            return
+        clipped = float((norm > self.trial.clip).float().mean()) if self.trial.clip > 0 else 0.0
+        told = {
+            "loss": float(loss.mean()),
+            "lr": float(rates[stop - 1]),
+            "grad_norm": float(norm.mean()),
+            "clip_share": clipped,
+            "tokens_per_second": (stop - done) * batch / (time.perf_counter() - begin),
             **self._noise(pairs),
-        )
-        return trouble
+        }
+        self.reports.append({"tokens": stop * batch, **told})
+        self.meter.look()
+        self.ctx.report(tokens=stop * batch, **told)
 
     def _noise(self, pairs: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
         """Return the mean squared norms of (the step's, the other batch's) gradients, if any."""
@@ -147,18 +164,45 @@ class Training:
         small, big = (other, own) if self.stepper.windows > 1 else (own, other)
         return {"grad_sq_small": small, "grad_sq_big": big}
 
-    def _save(self, path: Path) -> None:
-        state = {
+    def _due(self) -> bool:
+        wait = max(SAVE_SECONDS, self._saving / SAVE_SHARE)
+        return self.step < self.trial.steps and time.monotonic() - self._saved >= wait
+
+    def _keep(self, tokens: int) -> None:
+        """Leave the state for forks; without it they could not be trained."""
+        path = _checkpoint.kept_file(self.ctx.checkpoint_dir, tokens)
+        _checkpoint.save(path, self._state(), self.trial)
+
+    def _save_for_restart(self) -> None:
+        """Save all that the rest of the run depends on; a disk that refuses costs only safety."""
+        began = time.monotonic()
+        more = {"reports": self.reports, "trouble": self.trouble, "micro": self.stepper.micro}
+        try:
+            path = _checkpoint.resume_file(self.ctx.checkpoint_dir)
+            _checkpoint.save(path, self._state() | more, self.trial)
+        except OSError as error:
+            self.note = f"its state could not be saved at step {self.step:,}: {error.strerror}"
+        self._saved = time.monotonic()
+        self._saving = self._saved - began
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "flat": self.model.flat,
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "monitor": asdict(self.monitor),
         }
-        _checkpoint.save(path, state, self.trial)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a saved state."""
+        """Continue from a saved state: a trunk's, or this trial's own with its curve so far."""
         self.model.flat.copy_(state["flat"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
         self.monitor = Monitor(**state["monitor"])
+        if "reports" not in state:
+            return
+        self.reports, self.trouble = list(state["reports"]), state["trouble"]
+        self.stepper.shrink(state["micro"])
+        for point in self.reports:
+            self.ctx.report(**point)
+        self.ctx.resumed(self.step * self.trial.batch_tokens)

@@ -4,6 +4,9 @@ Two squared norms, of the same weights and before clipping, are what the gradien
 estimated from (McCandlish et al. 2018). One is the step's own. The other is that of the batch's
 first window, or, where the batch is a single window, of ``LEAST_BIG`` windows from there on. It
 takes a pass of its own and leaves nothing behind: a run is the same bit for bit with or without.
+
+Where the memory does not hold a micro-batch, it is halved until it does and the same gradient is
+summed from more parts: equal to rounding, and to the last bit with that micro-batch from the start.
 """
 
 from __future__ import annotations
@@ -25,6 +28,16 @@ MEASUREMENTS, MEASURED_SHARE = 50, 0.02
 """Measurements of a run: at most so many, and at most this share of its tokens again."""
 
 
+OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What torch says where it raises no error of its own for it: on a CPU, and in cuBLAS."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that the device or the machine has no memory left."""
+    named = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return named or any(words in str(error) for words in OUT_OF_MEMORY)
+
+
 class Stepper:
     """The model and optimizer of one trial: ``micro`` windows pass at a time, in bf16 or fp32."""
 
@@ -33,6 +46,7 @@ class Stepper:
     ) -> None:
         self.model, self.trial, self.batches = model, trial, batches
         self.micro, self.bf16 = micro, bf16
+        self.shrunk = False
         self.optimizer = adamw(model, trial)
         self._parts = parts(model)
         self.windows = trial.batch_tokens // model.shape.context
@@ -46,6 +60,26 @@ class Stepper:
             group["lr"] = lr * part.lr
         self.optimizer.step()
         return total, norm
+
+    def shrink(self, micro: int) -> None:
+        """Let at most ``micro`` windows pass at a time from now on."""
+        if micro < self.micro:
+            self.micro, self.shrunk = micro, True
+
+    @property
+    def note(self) -> str:
+        """Say that the memory was too small for the micro-batch given, if it was."""
+        if not self.shrunk:
+            return ""
+        tokens = self.micro * self.model.shape.context
+        return (
+            f"ran out of memory: went on with {tokens:,} tokens at a time (the same gradient "
+            "summed from more parts, equal to rounding)"
+        )
+
+    def memory_metrics(self) -> dict[str, float]:
+        """Return the tokens that passed at a time, where the memory decided it."""
+        return {"micro_tokens": self.micro * self.model.shape.context} if self.shrunk else {}
 
     def other_norm(self, step: int) -> Tensor:
         """Return the gradient's norm on the batch that the coming step does not take itself."""
@@ -78,6 +112,17 @@ class Stepper:
 
     def _gradient(self, first: int, count: int) -> Tensor:
         """Leave the mean gradient of ``count`` windows in the model; return their mean loss."""
+        while True:
+            try:
+                return self._accumulate(first, count)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or min(self.micro, count) == 1:
+                    raise
+            self.shrink(min(self.micro, count) // 2)
+            if self.model.flat.is_cuda:
+                torch.cuda.empty_cache()
+
+    def _accumulate(self, first: int, count: int) -> Tensor:
         model = self.model
         windows = torch.from_numpy(self.batches.at(first, count))
         windows = windows.to(model.flat.device, non_blocking=True)

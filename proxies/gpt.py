@@ -157,21 +157,23 @@ class GptProxy:
         measures = self.noise_scale and trial.schedule.name != "finder"
         measured = stepper.measured_steps() if measures else frozenset()
         training = Training(stepper, ctx, measured)
-        state = _checkpoint.load_start(trial, ctx.checkpoint_dir, ctx.parent, ctx.device)
+        state, damage = _checkpoint.load_start(trial, ctx.checkpoint_dir, ctx.parent, ctx.device)
         if state is not None:
             training.restore(state)
         trouble = training.run()
         seen = training.step * trial.batch_tokens
         if trial.schedule.name == "finder":
-            return Outcome(Status.DONE, math.nan, math.nan, seen, trouble)
-        if trouble:
-            return Outcome(Status.DIVERGED, math.nan, math.nan, seen, trouble)
-        outcome = self._judged(stepper.model, seen, stepper.bf16)
+            outcome = Outcome(Status.DONE, math.nan, math.nan, seen, trouble)
+        elif trouble:
+            outcome = Outcome(Status.DIVERGED, math.nan, math.nan, seen, trouble)
+        else:
+            outcome = self._judged(stepper, seen)
+        _checkpoint.forget(ctx.checkpoint_dir)
+        told = dict(outcome.metrics) | training.meter.metrics() | stepper.memory_metrics()
         if measured:
-            told = stepper.measured_metrics(measured)
-            outcome = replace(outcome, metrics=dict(outcome.metrics) | told)
-        _checkpoint.resume_file(ctx.checkpoint_dir).unlink(missing_ok=True)
-        return outcome
+            told |= stepper.measured_metrics(measured)
+        note = "; ".join(filter(None, (damage, training.note, stepper.note, outcome.note)))
+        return replace(outcome, note=note, metrics=told)
 
     def coordinates(self, trial: Trial, device: str = "cpu") -> Mapping[str, list[float]]:
         """Return the RMS of the pre-activations of each kind of layer after each step of a trial.
@@ -213,14 +215,17 @@ class GptProxy:
         able = device.startswith("cuda") and torch.cuda.is_bf16_supported()
         return self.precision == "bf16" or (self.precision == "auto" and able)
 
-    def _judged(self, model: Gpt, tokens: int, bf16: bool) -> Outcome:
+    def _judged(self, stepper: Stepper, tokens: int) -> Outcome:
         """Evaluate in fp32; where training ran in bf16, record how far bf16 lies from it."""
-        loss, se = evaluate(model, self.corpus)
+        model, bf16 = stepper.model, stepper.bf16
+        at_once = min(stepper.micro, EVALUATION_WINDOWS) if stepper.shrunk else EVALUATION_WINDOWS
+        loss, se = evaluate(model, self.corpus, at_once=at_once)
         metrics, note = {}, ""
         if self.corpus.bytes_per_token:
             metrics["bits_per_byte"] = loss / math.log(2) / self.corpus.bytes_per_token
         if bf16:
-            gap = metrics["bf16_gap"] = evaluate(model, self.corpus, bf16=True)[0] - loss
+            rough, _ = evaluate(model, self.corpus, bf16=True, at_once=at_once)
+            gap = metrics["bf16_gap"] = rough - loss
             if abs(gap) > BF16_GAP * loss:
                 note = f"bf16 moves the loss by {gap:+.4f} nats: train in fp32 (`precision: fp32`)"
         if not math.isfinite(loss):
@@ -229,15 +234,17 @@ class GptProxy:
 
 
 @torch.inference_mode()
-def evaluate(model: Gpt, corpus: Corpus, *, bf16: bool = False) -> tuple[float, float]:
+def evaluate(
+    model: Gpt, corpus: Corpus, *, bf16: bool = False, at_once: int = EVALUATION_WINDOWS
+) -> tuple[float, float]:
     """Return the mean loss on the evaluation set and its standard error.
 
     Windows cut from one block of the set are alike, so the standard error is that of block means.
     """
     cut, device = windows(corpus.validation, model.shape.context), model.flat.device
     losses = []
-    for first in range(0, len(cut), EVALUATION_WINDOWS):
-        part = torch.from_numpy(cut[first : first + EVALUATION_WINDOWS].astype("int64")).to(device)
+    for first in range(0, len(cut), at_once):
+        part = torch.from_numpy(cut[first : first + at_once].astype("int64")).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             losses.append(model.losses(part).mean(1))
     means = torch.cat(losses).double()

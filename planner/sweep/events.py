@@ -26,7 +26,11 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One attempt at a trial; ``parent_dir`` is the checkpoint folder of a fork's trunk."""
+    """One attempt at a trial; ``parent_dir`` is the checkpoint folder of a fork's trunk.
+
+    Where workers do not share the driver's disk, ``remote_dir`` and ``remote_parent`` are the URLs
+    of what both folders must hold; the worker fetches and stores (:mod:`planner.sweep.remote`).
+    """
 
     key: str
     trial: Trial
@@ -36,16 +40,22 @@ class Job:
     parent_dir: str | None = None
     device: str = "cpu"
     resources: Resources = Resources()
+    remote_dir: str | None = None
+    remote_parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """An attempt has come as far as ``tokens`` of its path, at train loss ``loss``."""
+    """An attempt has come as far as ``tokens`` of its path, at train loss ``loss``.
+
+    ``resumed`` says that it goes on from there: what lies before was an earlier attempt's.
+    """
 
     key: str
     attempt: int
     tokens: int
     loss: float
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +63,7 @@ class Ended:
     """An attempt has ended, well or badly; a failure's traceback is the outcome's note.
 
     ``curve`` has one column per reported name (tokens, train_loss, ...), all of one length, nan
-    where a point did not report it. ``seconds`` is wall time.
+    where a point did not report it. ``seconds`` is wall time, ``host`` the machine's name.
     """
 
     key: str
@@ -62,15 +72,22 @@ class Ended:
     curve: Mapping[str, Sequence[float]]
     seconds: float
     device: str
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """An attempt ended without a result, its process gone or told to stop; ``note`` says how."""
+    """An attempt ended without a result, its process gone or told to stop; ``note`` says how.
+
+    ``tokens`` is how far it came, where that is known. ``counts`` says that the trial itself may be
+    the cause; it is False where it was asked to leave, or its whole node went.
+    """
 
     key: str
     attempt: int
     note: str
+    tokens: int | None = None
+    counts: bool = True
 
 
 Event: TypeAlias = Progress | Ended | Died
@@ -97,6 +114,13 @@ class Executor(Protocol):
 
     def cancel(self, key: str, note: str) -> None:
         """Stop a submitted job; unless it ends first, it yields Died with this note. Idempotent."""
+        ...
+
+    def preempt(self) -> None:
+        """Ask every trial to save its state and leave: unless it ends first, it yields Died.
+
+        Those still queued leave at once. A trial notices at its next report.
+        """
         ...
 
     def close(self) -> None:

@@ -5,8 +5,8 @@ planner makes of it. A case passes when the answer is an error of the tree in pl
 repair (the state of an earlier moment, bit for bit), or an answer that is not wrong. A traceback,
 a changed loss that nobody noticed, code that ran, and a minute of silence fail it.
 
-Run it with ``python -m tests.benchmarks.fuzz [CASES] [FAMILY]`` (``make fuzz``); a failing case prints the
-seed that makes it again.
+Run it with ``python -m tests.benchmarks.fuzz [CASES] [FAMILY]`` (``make fuzz``); a failing case
+prints the seed that makes it again.
 """
 
 from __future__ import annotations
