@@ -143,10 +143,7 @@ def _read(path: Path, trial: Trial, device: str) -> Mapping[str, Any] | None:
         raise _DamagedError("its checksum does not fit its content")
     try:
         held = io.BytesIO(content[DIGEST:])
-        try:
         state: Mapping[str, Any] = torch.load(held, map_location=device, weights_only=True)
-    except Exception as error:  # the checksum holds, so somebody else wrote it; no code has run
-        raise _DamagedError("it is no state of tensors and plain values") from error
         belongs = state["path"] == _path(trial)
     except (RuntimeError, EOFError, LookupError, TypeError, pickle.UnpicklingError) as error:
         raise _DamagedError("it holds no training state") from error
