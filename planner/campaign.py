@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from planner._log import replace_file
+from planner._secrets import hide_data
 from planner.errors import LedgerError
 from planner.ledger import Ledger
 from planner.offline import write_conclusion
@@ -157,6 +158,7 @@ def _refuse_other_space(folder: Path, space: SearchSpace) -> None:
     if not path.is_file():
         return
     old = load_space(path)
+    space = SearchSpace.model_validate(hide_data(space.model_dump(by_alias=True)))
     changed = [name for name in STEERING if getattr(old, name) != getattr(space, name)]
     if old.budget.flops != space.budget.flops:
         changed.append("budget.flops")

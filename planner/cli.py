@@ -8,6 +8,7 @@ failed; 130 interrupted, state saved (contracts.md section 6).
 from __future__ import annotations
 
 import sys
+import traceback
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Annotated
@@ -33,15 +34,25 @@ def main() -> None:
     try:
         app()
     except PlannerError as error:
-        print(f"planner: {error}", file=sys.stderr)  # noqa: T201
+        _complain(f"planner: {error}")
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in (ENOSPC, EDQUOT):
-            raise
+            _complain(traceback.format_exc())
+            sys.exit(1)
         place = error.filename or "a file"
         told = f"{place} cannot be written, its disk is full: make room and run the same line again"
-        print(f"planner: {told}", file=sys.stderr)  # noqa: T201
+        _complain(f"planner: {told}")
         sys.exit(1)
+    except Exception:
+        _complain(traceback.format_exc())
+        sys.exit(1)
+
+
+def _complain(text: str) -> None:
+    from planner._secrets import hide
+
+    print(hide(text), file=sys.stderr)  # noqa: T201
 
 
 @app.command()

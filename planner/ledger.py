@@ -30,6 +30,7 @@ from planner._log import (
     take_lock,
     unwritable,
 )
+from planner._secrets import hide
 from planner._spend import Spend
 from planner._trials import TrialIndex
 from planner.errors import LedgerError
@@ -177,6 +178,7 @@ class Ledger:
         Returns whether the run is recorded: not when its trial already is, nor when a newer attempt
         has started (its spend counts all the same).
         """
+        run = replace(run, note=hide(run.note))
         recorded = self._is_news(run)
         self._append("ended", {"run": run.to_json()})
         self._clocks.pop((run.key, run.attempt), None)
@@ -186,7 +188,7 @@ class Ledger:
 
     def lost(self, key: str, attempt: int, note: str) -> None:
         """Store that an attempt ended without a result, and why; its seconds are paid for."""
-        content = {"key": key, "attempt": attempt, "note": note}
+        content = {"key": key, "attempt": attempt, "note": hide(note)}
         self._append("lost", content | self._clock(key, attempt))
         self._clocks.pop((key, attempt), None)
 

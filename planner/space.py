@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from planner._secrets import hide_data
 from planner._space_errors import sentence
 from planner._yaml import apply_overrides, read_yaml, write_yaml
 from planner.errors import SpaceError, UsageError
@@ -276,8 +277,8 @@ def load_space(path: str | Path, overrides: Sequence[str] = ()) -> SearchSpace:
 
 
 def dump_space(space: SearchSpace) -> str:
-    """Write a space as YAML that :func:`load_space` reads back as the same space."""
-    return write_yaml(space.model_dump(by_alias=True))
+    """Write a space, without its secrets, as YAML that :func:`load_space` reads back."""
+    return write_yaml(hide_data(space.model_dump(by_alias=True)))
 
 
 def _spread_sizes(sizes: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from planner._secrets import hide, secrets_of
 from planner.errors import SpaceError
 from planner.proxies._child import running
 from planner.proxy import Context, Outcome
@@ -113,6 +114,8 @@ class CommandProxy:
                 code = 0 if heard.diverged else process.wait()
         except _BadReportError as error:
             return _failed(heard, str(error))
+        finally:
+            self._hide_secrets(log)
         if heard.diverged:
             note = f"the loss is not finite after {heard.tokens} tokens"
             return Outcome(Status.DIVERGED, math.nan, math.nan, heard.tokens, note)
@@ -124,6 +127,11 @@ class CommandProxy:
                 heard, f"the trainer never wrote a line with `final_loss`{said}{_tail(log)}"
             )
         return heard.outcome(trial, size)
+
+    def _hide_secrets(self, log: Path) -> None:
+        """Take out of the log what the trainer printed of its tokens: folders are published."""
+        text = log.read_text(encoding="utf-8", errors="replace")
+        log.write_text(hide(text, secrets_of(self.argv)), encoding="utf-8")
 
     def _filled(self, trial: Trial, ctx: Context) -> list[str]:
         words: dict[str, Any] = {name: getattr(trial, name) for name in TRIAL_WORDS}

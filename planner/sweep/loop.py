@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from planner._secrets import hide_data, secrets_of
 from planner.errors import LedgerError, TooManyFailuresError
 from planner.fit.held_out import Prediction
 from planner.ledger import Ledger
@@ -70,7 +71,8 @@ def prepare(space: SearchSpace) -> Setup:
     data = dict(space.data) | {"tokens_needed": layout.tokens_needed}
     spec = ProxySpec(space.proxy.name, data, dict(space.proxy.options))
     proxy = load_proxy(spec)
-    recipe = {"proxy": space.proxy.name, **proxy.recipe()}
+    secrets = secrets_of(space.proxy.options)
+    recipe = hide_data({"proxy": space.proxy.name, **proxy.recipe()}, secrets)
     return Setup(space, spec, proxy, recipe, layout)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from planner._secrets import hide, secrets_of
 from planner._spend import PROGRESS_MARKS
 from planner.proxy import Outcome, Proxy, ProxySpec, StopTrial, load_proxy
 from planner.run import Status
@@ -69,7 +70,9 @@ def run_job(job: Job, emit: Callable[[Progress], None]) -> Ended:
         status = Status.PRUNED if _finite(ctx) else Status.DIVERGED
         outcome = _without_loss(ctx, status, str(stop))
     except (Exception, SystemExit):
-        outcome = _without_loss(ctx, Status.FAILED, traceback.format_exc()[-NOTE_CHARACTERS:])
+        outcome = _without_loss(ctx, Status.FAILED, traceback.format_exc())
+    secrets = secrets_of(dict(job.proxy.options))
+    outcome = replace(outcome, note=hide(outcome.note, secrets)[-NOTE_CHARACTERS:])
     seconds = time.monotonic() - began
     return Ended(job.key, job.attempt, outcome, _curve(ctx.points), seconds, job.device)
 
