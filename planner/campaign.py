@@ -26,9 +26,11 @@ from planner.sweep.inline import InlineExecutor
 from planner.sweep.layout import Layout
 from planner.sweep.local import LocalExecutor
 from planner.sweep.loop import Setup, prepare, run_sweep, state_of
+from planner.sweep.mirrors import mirrored
 from planner.sweep.policy import audit, next_round, wants_prediction
 from planner.sweep.state import StudyState
 from planner.sweep.watch import LiveWatch, PlainWatch, Watch, describe
+from planner.sweep.watch_json import JsonWatch
 from planner.sweep.worth import Worth, further_runs
 from planner.units import format_count
 
@@ -36,8 +38,11 @@ STEERING = ("seed", "proxy", "data", "shapes", "lr", "batch_tokens", "horizons",
 """The parts of a space that decide the rounds: a study keeps them for life."""
 
 
-def run_campaign(space: SearchSpace, folder: Path, *, report: bool) -> None:
-    """Run or resume a study, then fit, plan and report. Ends with the verdict on stdout."""
+def run_campaign(space: SearchSpace, folder: Path, *, report: bool, json_log: bool = False) -> None:
+    """Run or resume a study, then fit, plan and report. Ends with the verdict on stdout.
+
+    With ``json_log`` the progress on stderr is JSON, an object per line.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Ledger.open(folder) as ledger:
         _refuse_other_space(folder, space)
@@ -46,7 +51,9 @@ def run_campaign(space: SearchSpace, folder: Path, *, report: bool) -> None:
         if ledger.repaired:
             _say(ledger.repaired)
         with ExitStack() as stack:
-            run_sweep(setup, ledger, _executor(space), _watch(stack, setup))
+            watch = JsonWatch(space.budget.flops) if json_log else _watch(stack, setup)
+            heard = mirrored(watch, space.mirrors, space.study, folder)
+            run_sweep(setup, ledger, _executor(space), stack.enter_context(heard))
     write_conclusion(folder, report=report)
 
 

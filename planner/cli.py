@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from planner.errors import PlannerError
+from planner.errors import PlannerError, UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -83,6 +83,10 @@ def sweep(
     set_: Annotated[list[str] | None, typer.Option("--set", help="key.path=value")] = None,
     dry_run: Annotated[bool, typer.Option(help="Print every stage with its price.")] = False,
     no_report: Annotated[bool, typer.Option(help="Stop after the sweep and its plan.")] = False,
+    mirror: Annotated[
+        list[str] | None, typer.Option(help="mlflow, wandb, tensorboard or optuna[=PLACE].")
+    ] = None,
+    log_format: Annotated[str, typer.Option(help="Progress on stderr: text or json.")] = "text",
 ) -> None:
     """Run proxy trials, then fit, plan and report; run again to resume."""
     from planner.campaign import print_prices, run_campaign
@@ -95,13 +99,16 @@ def sweep(
         "seed": seed,
     }
     overrides = [f"{key}={value}" for key, value in named.items() if value is not None]
+    overrides += [f"mirrors.{name}" + "=" * ("=" not in name) for name in mirror or []]
+    if log_format not in ("text", "json"):
+        raise UsageError(f"--log-format {log_format} is unknown: write text or json")
     chosen = load_space(space, [*overrides, *(set_ or [])])
     if dry_run:
         print_prices(chosen)
         return
     folder = out or Path("results") / chosen.study
     try:
-        run_campaign(chosen, folder, report=not no_report)
+        run_campaign(chosen, folder, report=not no_report, json_log=log_format == "json")
     except KeyboardInterrupt:
         typer.echo(
             f"planner: stopped; all that has ended is in {folder}: the same command goes on",

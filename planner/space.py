@@ -239,6 +239,7 @@ class SearchSpace(_Part):
     stages: Stages = Stages()
     budget: Budget
     planned: Target | None = Field(None, alias="target")
+    mirrors: dict[Literal["mlflow", "optuna", "tensorboard", "wandb"], str | None] = {}
     executor: ExecutorChoice = Field(default_factory=ExecutorChoice)
 
     @property

@@ -40,11 +40,11 @@ Case = Callable[[random.Random, Path], str]
 def families(sample: Sample) -> dict[str, tuple[Case, float]]:
     """Return each family of cases with its share of them."""
     return {
-        "log, bytes": (lambda draw, folder: log_bytes_case(sample, draw, folder), 0.3),
-        "log, values": (lambda draw, folder: log_values_case(sample, draw, folder), 0.2),
-        "study folder": (lambda draw, folder: folder_case(sample, draw, folder), 0.05),
-        "YAML, bytes": (space_bytes_case, 0.15),
-        "YAML, values": (space_values_case, 0.2),
+        "log, bytes": (lambda draw, folder: log_bytes_case(sample, draw, folder), 0.35),
+        "log, values": (lambda draw, folder: log_values_case(sample, draw, folder), 0.1),
+        "study folder": (lambda draw, folder: folder_case(sample, draw, folder), 0.03),
+        "YAML, bytes": (space_bytes_case, 0.2),
+        "YAML, values": (space_values_case, 0.22),
         "checkpoint": (checkpoint_case, 0.1),
     }
 
