@@ -17,6 +17,7 @@ import socket
 import zlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from errno import EINVAL, ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP, ESTALE
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +25,9 @@ from planner.errors import LedgerError, StudyLockedError
 
 SCHEMA_VERSION = 1
 """Of events.jsonl; its first line states it. Fields that were added later are optional."""
+
+WITHOUT_LOCKS = (ENOLCK, ENOTSUP, EOPNOTSUPP, ENOSYS, EINVAL)
+"""What a shared file system answers that cannot lock files."""
 
 SEAL_BYTES = len(',"crc":"01234567"}')
 
@@ -128,7 +132,10 @@ def damaged(path: Path, number: int, what: str) -> LedgerError:
 
 def append_line(path: Path, line: str, *, durable: bool) -> None:
     """Append a line; when that fails the file is as it was, and LedgerError says why."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise unwritable(path, error) from error
     size = os.fstat(file).st_size
     try:
         rest = line.encode()
@@ -161,16 +168,18 @@ def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
 
 def unwritable(path: Path, error: OSError) -> LedgerError:
     """Return the error for a disk that is full, read-only or gone."""
+    stale = " (its file server has lost it: mount it again)" if error.errno == ESTALE else ""
     return LedgerError(
-        f"{path} cannot be written: {error.strerror or error}. Nothing half written counts and "
-        "nothing recorded is lost: make room or fix the folder, then run the same line again"
+        f"{path} cannot be written: {error.strerror or error}{stale}. Nothing half written counts "
+        "and nothing recorded is lost: make room or fix the folder, then run the same line again"
     )
 
 
 def take_lock(path: Path) -> int:
     """Lock a study and return the open file that holds the lock; the kernel frees it at our end.
 
-    Raises StudyLockedError naming the process that holds it.
+    Raises StudyLockedError naming the process that holds it, LedgerError where the file system
+    knows no locks.
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -182,6 +191,15 @@ def take_lock(path: Path) -> int:
             f"another process ({holder}) works on the study {path.parent}: wait until it has "
             "ended, stop it, or choose another --out"
         ) from None
+    except OSError as error:
+        os.close(file)
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        raise LedgerError(
+            f"{path.parent} lies on a file system without locks ({error.strerror}), where a second "
+            "sweep could write the same log: choose an --out on a disk of this machine; the states "
+            "of trials may lie elsewhere, at a URL (`checkpoints`)"
+        ) from error
     os.ftruncate(file, 0)
     os.write(file, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
     return file

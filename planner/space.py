@@ -219,14 +219,21 @@ class Target(_Part):
 
 
 class ExecutorChoice(_Part):
-    """Where trials run; the plan does not depend on it."""
+    """Where trials run; the plan does not depend on it.
+
+    A trial silent for ``hang_minutes`` is stopped and tried again; without it, runs like it say.
+    """
 
     name: Literal["inline", "local"] = "local"
     workers: Annotated[int, Field(ge=1)] = Field(default_factory=lambda: os.cpu_count() or 1)
+    hang_minutes: Annotated[float, Field(gt=0)] | None = None
 
 
 class SearchSpace(_Part):
-    """A whole study as its YAML describes it."""
+    """A whole study as its YAML describes it.
+
+    ``checkpoints`` is an fsspec URL for the states of trials, for workers that share no disk.
+    """
 
     study: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     seed: Annotated[int, Field(ge=0)] = 0
@@ -241,6 +248,7 @@ class SearchSpace(_Part):
     planned: Target | None = Field(None, alias="target")
     mirrors: dict[Literal["mlflow", "optuna", "tensorboard", "wandb"], str | None] = {}
     executor: ExecutorChoice = Field(default_factory=ExecutorChoice)
+    checkpoints: str | None = None
 
     @property
     def target(self) -> dict[str, Any]:

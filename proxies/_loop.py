@@ -204,5 +204,6 @@ class Training:
         self.reports, self.trouble = list(state["reports"]), state["trouble"]
         self.stepper.shrink(state["micro"])
         for point in self.reports:
-            self.ctx.report(**point)
+            told = {name: value for name, value in point.items() if name not in ("tokens", "loss")}
+            self.ctx.report(tokens=int(point["tokens"]), loss=point["loss"], **told)
         self.ctx.resumed(self.step * self.trial.batch_tokens)

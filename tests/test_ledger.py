@@ -1,5 +1,6 @@
 """The log of a study: round trips, crashes, damage, locks, a full disk, spend and fencing."""
 
+import errno
 import json
 import math
 import os
@@ -436,3 +437,60 @@ def test_a_full_disk_is_a_sentence_and_the_study_goes_on_with_room(tiny_disk):
         filler.unlink()
         ledger.ended(run(trial()))
     assert len(Ledger.read(study).runs) == 1
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_refused_with_what_to_do(study, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("planner._log.fcntl.flock", refuse)
+    with pytest.raises(LedgerError, match=r"without locks.*--out on a disk of this machine"):
+        Ledger.open(study)
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "says"),
+    [
+        ("fsync", errno.ESTALE, "mount it again"),
+        ("open", errno.EROFS, "Read-only file system"),
+        ("write", errno.EIO, "Input/output error"),
+    ],
+)
+def test_a_disk_that_goes_away_is_a_sentence_and_nothing_is_lost(
+    finished, monkeypatch, call, code, says
+):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    with Ledger.open(finished) as ledger:
+        before = state(ledger)
+        with monkeypatch.context() as patch:
+            patch.setattr(f"planner._log.os.{call}", fail)
+            with pytest.raises(LedgerError, match=says):
+                ledger.predicted({})
+        assert state(ledger) == before == state(Ledger.read(finished))
+        ledger.predicted({})
+
+
+def test_a_read_only_study_is_a_sentence(finished, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("planner._log.os.open", refuse)
+    with pytest.raises(LedgerError, match="Read-only file system"):
+        Ledger.open(finished)
+
+
+def test_a_resumed_attempt_pays_from_where_it_resumed(study):
+    with Ledger.open(study) as ledger:
+        start(ledger, trial())
+        ledger.progress(trial().key({}), 1, 500)
+        ledger.lost(trial().key({}), 1, "asked to leave", 550, counts=False)
+        assert ledger.spent_flops == pytest.approx(0.55 * COST)
+        start(ledger, trial(), 2)
+        ledger.progress(trial().key({}), 2, 550, resumed=True)
+        ledger.progress(trial().key({}), 2, 700)
+        ledger.lost(trial().key({}), 2, "killed")
+        assert ledger.spent_flops == pytest.approx((0.55 + 0.25) * COST)
+        assert ledger.spent_flops == pytest.approx(Ledger.read(study).spent_flops)
