@@ -28,6 +28,7 @@ from planner.sweep.local import LocalExecutor
 from planner.sweep.loop import Setup, prepare, run_sweep, state_of
 from planner.sweep.mirrors import mirrored
 from planner.sweep.policy import audit, next_round, wants_prediction
+from planner.sweep.slurm import SlurmExecutor
 from planner.sweep.state import StudyState
 from planner.sweep.watch import LiveWatch, PlainWatch, Watch, describe
 from planner.sweep.watch_json import JsonWatch
@@ -53,7 +54,7 @@ def run_campaign(space: SearchSpace, folder: Path, *, report: bool, json_log: bo
         with ExitStack() as stack:
             watch = JsonWatch(space.budget.flops) if json_log else _watch(stack, setup)
             heard = mirrored(watch, space.mirrors, space.study, folder)
-            run_sweep(setup, ledger, _executor(space), stack.enter_context(heard))
+            run_sweep(setup, ledger, _executor(space, folder), stack.enter_context(heard))
     write_conclusion(folder, report=report)
 
 
@@ -194,9 +195,12 @@ def _write_setup(folder: Path, setup: Setup) -> None:
     write_json(folder / "env.json", describe_environment(setup.recipe, shapes))
 
 
-def _executor(space: SearchSpace) -> Callable[[], Executor]:
+def _executor(space: SearchSpace, folder: Path) -> Callable[[], Executor]:
     if space.executor.name == "inline":
         return InlineExecutor
+    if space.executor.name == "slurm":
+        choice, jobs = space.executor, folder / "jobs"
+        return lambda: SlurmExecutor(choice.workers, jobs, choice.slurm)
     return lambda: LocalExecutor(space.executor.workers)
 
 

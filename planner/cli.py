@@ -76,7 +76,7 @@ def init(
 def sweep(
     space: Annotated[Path, typer.Argument(help="The search space (YAML).")],
     out: Folder = None,
-    executor: Annotated[str | None, typer.Option(help="inline or local.")] = None,
+    executor: Annotated[str | None, typer.Option(help="inline, local or slurm.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None,
     budget: Annotated[str | None, typer.Option(help="FLOPs, such as 2e13.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the study.")] = None,

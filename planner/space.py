@@ -222,11 +222,13 @@ class ExecutorChoice(_Part):
     """Where trials run; the plan does not depend on it.
 
     A trial silent for ``hang_minutes`` is stopped and tried again; without it, runs like it say.
+    ``slurm`` holds what sbatch is told besides: partition, time, account, qos, constraint ...
     """
 
-    name: Literal["inline", "local"] = "local"
+    name: Literal["inline", "local", "slurm"] = "local"
     workers: Annotated[int, Field(ge=1)] = Field(default_factory=lambda: os.cpu_count() or 1)
     hang_minutes: Annotated[float, Field(gt=0)] | None = None
+    slurm: dict[str, str | int | float] = {}
 
 
 class SearchSpace(_Part):
