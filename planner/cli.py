@@ -118,6 +118,44 @@ def sweep(
 
 
 @app.command()
+def launch(
+    where: Annotated[str, typer.Argument(help="slurm or kuberay.")],
+    space: Annotated[Path, typer.Argument(help="The search space (YAML).")],
+    out: Annotated[str | None, typer.Option("--out", help="Study folder, on shared disk.")] = None,
+    file: Annotated[Path | None, typer.Option(help="File to write; else stdout.")] = None,
+    nodes: Annotated[int, typer.Option(help="Nodes, the head's among them.")] = 1,
+    cpus: Annotated[int, typer.Option(help="CPUs of a node.")] = 8,
+    gpus: Annotated[int, typer.Option(help="GPUs of a node.")] = 0,
+    memory: Annotated[
+        str, typer.Option(help="Of a node, in the scheduler's words: 64G, 64Gi.")
+    ] = "",
+    option: Annotated[
+        list[str] | None, typer.Option(help="partition=..., time=...; or image=..., volume=...")
+    ] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs a trial takes.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key.path=value")] = None,
+) -> None:
+    """Write a SLURM batch script or a KubeRay manifest that sweeps over Ray; submit nothing."""
+    from planner.launch import Launch, launch_text
+    from planner.space import load_space
+
+    study = load_space(space, set_ or []).study
+    words = ["--gpus-per-trial", f"{gpus_per_trial:g}"] if gpus_per_trial is not None else []
+    words += [word for override in set_ or [] for word in ("--set", override)]
+    options = dict(part.partition("=")[::2] for part in option or [])
+    asked = Launch(
+        space, study, out or f"results/{study}", nodes, cpus, gpus, memory, options, tuple(words)
+    )
+    text = launch_text(where, asked)
+    if file is None:
+        typer.echo(text, nl=False)
+    else:
+        file.write_text(text, encoding="utf-8")
+        submit = "sbatch" if where == "slurm" else "kubectl apply -f"
+        typer.echo(f"wrote {file}; submit it with `{submit} {file}`", err=True)
+
+
+@app.command()
 def check(
     space: Annotated[Path, typer.Argument(help="The search space (YAML).")],
     coordinate: Annotated[
