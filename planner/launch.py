@@ -112,15 +112,16 @@ trap finish EXIT
 trap 'if [ -n "$sweep" ]; then kill -TERM "$sweep"; fi' TERM INT
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
-on() { srun --overlap --nodes=1 --ntasks=1 --nodelist="$1" "${@:2}"; }
-address=$(on "${nodes[0]}" hostname --ip-address)
+run=(srun --overlap --nodes=1 --ntasks=1)
+head=${nodes[0]}
+address=$("${run[@]}" --nodelist="$head" hostname --ip-address)
 address=${address%% *}
 
-on "${nodes[0]}" "${ray[@]}" start --head --node-ip-address="$address" --port="$port" \\
-    --include-dashboard=false "${room[@]}" &
+"${run[@]}" --nodelist="$head" "${ray[@]}" start --head --node-ip-address="$address" \\
+    --port="$port" --include-dashboard=false "${room[@]}" &
 started+=("$!")
 for node in "${nodes[@]:1}"; do
-    on "$node" "${ray[@]}" start --address="$address:$port" "${room[@]}" &
+    "${run[@]}" --nodelist="$node" "${ray[@]}" start --address="$address:$port" "${room[@]}" &
     started+=("$!")
 done
 for ((tries = 1; ; tries++)); do
