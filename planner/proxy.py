@@ -150,13 +150,16 @@ def load_proxy(spec: ProxySpec) -> Proxy:
 
 
 def _factory(name: str) -> Callable[..., Proxy]:
-    if ":" not in name:
-        return _registered(name)
+    return cast(Callable[..., Proxy], named_object(name)) if ":" in name else _registered(name)
+
+
+def named_object(name: str) -> Any:  # noqa: ANN401 (whatever the user's module holds)
+    """Return the object ``package.module:object`` or ``file.py:object`` names; else UsageError."""
     place, _, attribute = name.rpartition(":")
     module = _from_file(Path(place)) if place.endswith(".py") else _from_package(place)
     if not hasattr(module, attribute):
         raise UsageError(f"proxy {name}: {place} has no `{attribute}`")
-    return cast(Callable[..., Proxy], getattr(module, attribute))
+    return getattr(module, attribute)
 
 
 def _registered(name: str) -> Callable[..., Proxy]:
