@@ -148,14 +148,14 @@ class HeldOut(_Part):
     """The held-out rung: ``sizes`` sizes at one C of ``compute`` times the ladder's largest."""
 
     compute: Annotated[float, Field(ge=2), _read(parse_multiple)] = 2.0
-    sizes: Annotated[int, Field(ge=1)] = 3
+    sizes: Annotated[int, Field(ge=1, le=MOST_POINTS)] = 3
 
 
 class Stages(_Part):
     """Which questions the sweep asks; ``confirm: design`` buys what saves most regret instead."""
 
     finder: bool = True
-    seeds: Annotated[int, Field(ge=0)] = 3
+    seeds: Annotated[int, Field(ge=0, le=MOST_POINTS)] = 3
     lr_batch: bool = True
     confirm: bool | Literal["design"] = False
     warmup: bool = True
@@ -238,7 +238,7 @@ class SearchSpace(_Part):
     """
 
     study: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
     proxy: ProxyChoice = ProxyChoice(name="gpt")
     data: dict[str, Any] = {}
     shapes: tuple[dict[str, Any], ...] = Field(alias="sizes", min_length=1)
