@@ -5,7 +5,7 @@ RUN := OMP_NUM_THREADS=1 $(BIN)
 DEMO ?= results/quickstart
 SEED ?= 0
 
-.PHONY: demo test lint bench-fit bench-synthetic bench-hyper bench-design bench-gpt clean
+.PHONY: demo test lint bench-fit bench-synthetic bench-hyper bench-design bench-gpt fuzz clean
 
 demo: .venv/demo.ok
 	$(RUN)/planner sweep search_spaces/quickstart.yaml --out $(DEMO) --seed $(SEED)
@@ -41,6 +41,10 @@ bench-gpt: .venv/test.ok
 
 bench-synthetic: .venv/test.ok
 	$(RUN)/python -m tests.benchmarks.bench_synthetic
+
+# Bad ledgers, study folders, YAML and checkpoints: refused, repaired or harmless.
+fuzz: .venv/test.ok
+	$(RUN)/python -m tests.benchmarks.fuzz
 
 .venv/demo.ok: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

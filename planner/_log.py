@@ -2,8 +2,9 @@
 
 A line counts once it is complete, flushed and (if durable) on the disk; a write that fails is taken
 back. A log therefore has at most one kind of honest damage, a cut last line; everything else was
-not done by a crash and is refused. Numbers that JSON cannot write are the strings ``"nan"``,
-``"inf"`` and ``"-inf"``, which ``float()`` reads back.
+not done by a crash and is refused: every line is numbered and ends with the checksum of its own
+text, so that a digit flipped inside a loss is found (:func:`seal`). Numbers that JSON cannot write
+are the strings ``"nan"``, ``"inf"`` and ``"-inf"``, which ``float()`` reads back.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import json
 import math
 import os
 import socket
+import zlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from errno import EINVAL, ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP, ESTALE
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from planner.errors import LedgerError, StudyLockedError
 
@@ -27,14 +29,39 @@ SCHEMA_VERSION = 1
 WITHOUT_LOCKS = (ENOLCK, ENOTSUP, EOPNOTSUPP, ENOSYS, EINVAL)
 """What a shared file system answers that cannot lock files."""
 
-_DECODER = json.JSONDecoder()
-
 _Apply: TypeAlias = Callable[[dict[str, Any]], None]
+
+SEAL_BYTES = len(',"crc":"01234567"}')
+
+
+def refuse_constant(constant: str) -> NoReturn:
+    """Refuse ``NaN`` and ``Infinity``, which Python would read and JSON does not know."""
+    raise ValueError(f"{constant} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=refuse_constant)
 
 
 def encode_line(data: dict[str, Any]) -> str:
     """Return plain data as one line of valid JSON."""
     return json.dumps(_finite(data), separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def seal(line: str) -> str:
+    """Return a line of JSON with the CRC-32 of all before it as its last entry, ``crc``."""
+    text = line.rstrip("\n").removesuffix("}")
+    return f'{text},"crc":"{zlib.crc32(text.encode()):08x}"}}\n'
+
+
+def _is_sealed(path: Path, number: int, line: bytes) -> bool:
+    """Say whether a line carries a checksum. Raises LedgerError when it is another text's."""
+    line = line.rstrip(b"\n")
+    text, crc = line[:-SEAL_BYTES], line[-SEAL_BYTES:]
+    if not (crc.startswith(b',"crc":"') and crc.endswith(b'"}')):
+        return False
+    if crc[8:-2] != b"%08x" % zlib.crc32(text):
+        raise damaged(path, number, "its text is not the one that was written (checksum)")
+    return True
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 (plain data of any depth)
@@ -61,7 +88,7 @@ def fold_log(
     number when a whole line is not the event it should be, or when ``apply`` cannot read it
     (KeyError, TypeError, ValueError, AttributeError).
     """
-    number = 0
+    number, sealed = 0, False
     with path.open("rb") as log:
         for line in log:
             if not line.endswith(b"\n"):
@@ -70,11 +97,14 @@ def fold_log(
             if later and line.startswith(b'{"n":%d,"event":"progress",' % number) and later(line):
                 continue
             event = _decode(decoder, path, number, line)
+            before, sealed = sealed, _is_sealed(path, number, line)
+            if before and not sealed:  # logs begun by an older planner are sealed from here on
+                raise damaged(path, number, "it carries no checksum, and the line before it does")
             if number == 1:
                 _check_version(path, event)
             try:
                 apply(event)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 what = f"its {event['event']} event cannot be read ({error!r})"
                 raise damaged(path, number, what) from error
     return number, b""
@@ -82,7 +112,7 @@ def fold_log(
 
 def _check_version(path: Path, first: dict[str, Any]) -> None:
     version = first.get("schema_version")
-    if first["event"] != "study" or not isinstance(version, int):
+    if first["event"] != "study" or type(version) is not int or version < 1:
         raise damaged(path, 1, "it is not the `study` line every log begins with")
     if version > SCHEMA_VERSION:
         raise LedgerError(

@@ -13,20 +13,24 @@ from rich.console import Console
 from rich.table import Table
 
 from planner._log import replace_file
+from planner._secrets import hide_data
 from planner.errors import LedgerError
 from planner.ledger import Ledger
 from planner.run import Round
 from planner.space import SearchSpace, dump_space, load_space
-from planner.study import describe_environment, read_study, write_json
+from planner.study import describe_environment, read_env, read_study, write_json
 from planner.sweep.events import Executor
 from planner.sweep.inline import InlineExecutor
 from planner.sweep.layout import Layout
 from planner.sweep.limits import Approval
 from planner.sweep.local import LocalExecutor
 from planner.sweep.loop import Setup, prepare, run_sweep, state_of
+from planner.sweep.mirrors import mirrored
 from planner.sweep.policy import audit, next_round, wants_prediction
+from planner.sweep.slurm import SlurmExecutor
 from planner.sweep.state import StudyState
 from planner.sweep.watch import LiveWatch, Meter, PlainWatch, Watch, describe
+from planner.sweep.watch_json import JsonWatch
 from planner.sweep.worth import Worth, further_runs
 from planner.units import format_count
 
@@ -35,12 +39,18 @@ STEERING = ("seed", "proxy", "data", "shapes", "lr", "batch_tokens", "horizons",
 
 
 def run_campaign(
-    space: SearchSpace, folder: Path, *, report: bool, approve_above: float | None = None
+    space: SearchSpace,
+    folder: Path,
+    *,
+    report: bool,
+    approve_above: float | None = None,
+    json_log: bool = False,
 ) -> None:
     """Run or resume a study, then fit, plan and report. Ends with the verdict on stdout.
 
     A round expected to cost more than ``approve_above`` dollars is asked about on a terminal, and
-    stops the sweep with BudgetError elsewhere.
+    stops the sweep with BudgetError elsewhere. With ``json_log`` the progress on stderr is JSON, an
+    object per line.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Ledger.open(folder) as ledger:
@@ -50,10 +60,11 @@ def run_campaign(
         if ledger.repaired:
             _say(ledger.repaired)
         with ExitStack() as stack:
-            watch = _watch(stack, setup, ledger)
+            watch = JsonWatch(space.budget.flops) if json_log else _watch(stack, setup, ledger)
             ask = watch.ask if isinstance(watch, LiveWatch) and sys.stdin.isatty() else None
             approval = None if approve_above is None else Approval(approve_above, ask)
-            run_sweep(setup, ledger, _executor(space), watch, approval)
+            heard = stack.enter_context(mirrored(watch, space.mirrors, space.study, folder))
+            run_sweep(setup, ledger, _executor(space, folder), heard, approval)
     from planner.offline import write_conclusion  # heavy, and of no use while trials run
 
     write_conclusion(folder, report=report)
@@ -128,6 +139,7 @@ def _refuse_other_space(folder: Path, space: SearchSpace) -> None:
     if not path.is_file():
         return
     old = load_space(path)
+    space = SearchSpace.model_validate(hide_data(space.model_dump(by_alias=True)))
     changed = [name for name in STEERING if getattr(old, name) != getattr(space, name)]
     if old.budget.flops != space.budget.flops:
         changed.append("budget.flops")
@@ -142,7 +154,7 @@ def _write_setup(folder: Path, setup: Setup) -> None:
     """Write space.yaml and env.json. Raises LedgerError when data or proxy have changed since."""
     env = folder / "env.json"
     if env.is_file():
-        before = json.loads(env.read_text())["recipe"]
+        before = read_env(folder)["recipe"]
         changed = [name for name, value in setup.recipe.items() if before.get(name) != value]
         if changed:
             raise LedgerError(
@@ -157,9 +169,12 @@ def _write_setup(folder: Path, setup: Setup) -> None:
     write_json(folder / "env.json", describe_environment(setup.recipe, shapes) | prices)
 
 
-def _executor(space: SearchSpace) -> Callable[[], Executor]:
+def _executor(space: SearchSpace, folder: Path) -> Callable[[], Executor]:
     if space.executor.name == "inline":
         return InlineExecutor
+    if space.executor.name == "slurm":
+        choice, jobs = space.executor, folder / "jobs"
+        return lambda: SlurmExecutor(choice.workers, jobs, choice.slurm)
     return lambda: LocalExecutor(space.executor.workers)
 
 

@@ -8,6 +8,7 @@ failed; 130 interrupted, state saved (contracts.md section 6).
 from __future__ import annotations
 
 import sys
+import traceback
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Annotated
@@ -33,15 +34,25 @@ def main() -> None:
     try:
         app()
     except PlannerError as error:
-        print(f"planner: {error}", file=sys.stderr)  # noqa: T201
+        _complain(f"planner: {error}")
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in (ENOSPC, EDQUOT):
-            raise
+            _complain(traceback.format_exc())
+            sys.exit(1)
         place = error.filename or "a file"
         told = f"{place} cannot be written, its disk is full: make room and run the same line again"
-        print(f"planner: {told}", file=sys.stderr)  # noqa: T201
+        _complain(f"planner: {told}")
         sys.exit(1)
+    except Exception:
+        _complain(traceback.format_exc())
+        sys.exit(1)
+
+
+def _complain(text: str) -> None:
+    from planner._secrets import hide
+
+    print(hide(text), file=sys.stderr)  # noqa: T201
 
 
 @app.command()
@@ -65,7 +76,7 @@ def init(
 def sweep(
     space: Annotated[Path, typer.Argument(help="The search space (YAML).")],
     out: Folder = None,
-    executor: Annotated[str | None, typer.Option(help="inline or local.")] = None,
+    executor: Annotated[str | None, typer.Option(help="inline, local or slurm.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None,
     budget: Annotated[str | None, typer.Option(help="FLOPs, such as 2e13.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the study.")] = None,
@@ -75,6 +86,10 @@ def sweep(
     approve_above: Annotated[
         float | None, typer.Option(help="Ask before a round dearer than this, in USD.")
     ] = None,
+    mirror: Annotated[
+        list[str] | None, typer.Option(help="mlflow, wandb, tensorboard or optuna[=PLACE].")
+    ] = None,
+    log_format: Annotated[str, typer.Option(help="Progress on stderr: text or json.")] = "text",
 ) -> None:
     """Run proxy trials, then fit, plan and report; run again to resume."""
     from planner.campaign import print_prices, run_campaign
@@ -87,19 +102,66 @@ def sweep(
         "seed": seed,
     }
     overrides = [f"{key}={value}" for key, value in named.items() if value is not None]
+    overrides += [f"mirrors.{name}" + "=" * ("=" not in name) for name in mirror or []]
+    if log_format not in ("text", "json"):
+        raise UsageError(f"--log-format {log_format} is unknown: write text or json")
     chosen = load_space(space, [*overrides, *(set_ or [])])
     if dry_run:
         print_prices(chosen)
         return
     folder = out or Path("results") / chosen.study
     try:
-        run_campaign(chosen, folder, report=not no_report, approve_above=approve_above)
+        run_campaign(
+            chosen,
+            folder,
+            report=not no_report,
+            approve_above=approve_above,
+            json_log=log_format == "json",
+        )
     except KeyboardInterrupt:
         typer.echo(
             f"planner: stopped; all that has ended is in {folder}: the same command goes on",
             err=True,
         )
         raise typer.Exit(130) from None
+
+
+@app.command()
+def launch(
+    where: Annotated[str, typer.Argument(help="slurm or kuberay.")],
+    space: Annotated[Path, typer.Argument(help="The search space (YAML).")],
+    out: Annotated[str | None, typer.Option("--out", help="Study folder, on shared disk.")] = None,
+    file: Annotated[Path | None, typer.Option(help="File to write; else stdout.")] = None,
+    nodes: Annotated[int, typer.Option(help="Nodes, the head's among them.")] = 1,
+    cpus: Annotated[int, typer.Option(help="CPUs of a node.")] = 8,
+    gpus: Annotated[int, typer.Option(help="GPUs of a node.")] = 0,
+    memory: Annotated[
+        str, typer.Option(help="Of a node, in the scheduler's words: 64G, 64Gi.")
+    ] = "",
+    option: Annotated[
+        list[str] | None, typer.Option(help="partition=..., time=...; or image=..., volume=...")
+    ] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs a trial takes.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key.path=value")] = None,
+) -> None:
+    """Write a SLURM batch script or a KubeRay manifest that sweeps over Ray; submit nothing."""
+    from planner.launch import Launch, launch_text
+    from planner.space import load_space
+
+    study = load_space(space, set_ or []).study
+    words = ["--gpus-per-trial", f"{gpus_per_trial:g}"] if gpus_per_trial is not None else []
+    words += [word for override in set_ or [] for word in ("--set", override)]
+    options = dict(part.partition("=")[::2] for part in option or [])
+    asked = Launch(
+        space, study, out or f"results/{study}", nodes, cpus, gpus, memory, options, tuple(words)
+    )
+    text = launch_text(where, asked)
+    if file is None:
+        typer.echo(text, nl=False)
+    else:
+        file.write_text(text, encoding="utf-8")
+        submit = "sbatch" if where == "slurm" else "kubectl apply -f"
+        typer.echo(f"wrote {file}; submit it with `{submit} {file}`", err=True)
 
 
 @app.command()

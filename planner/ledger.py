@@ -25,14 +25,17 @@ from planner._log import (
     append_line,
     encode_line,
     fold_log,
+    refuse_constant,
     replace_file,
+    seal,
     take_lock,
     unwritable,
 )
+from planner._secrets import hide
 from planner._spend import Spend
 from planner._trials import TrialIndex
 from planner.errors import LedgerError
-from planner.run import Round, Run, Trial, content_hash
+from planner.run import Round, Run, Trial, check_types, content_hash
 from planner.shape import Size
 
 LEAST_ROOM = 1 << 20
@@ -59,7 +62,9 @@ class Ledger:
         self.policies: tuple[str, ...] = ()
         self._spend, self._deaths = Spend(), Deaths()
         self._trials = TrialIndex()
-        self._decoder = json.JSONDecoder(object_hook=self._trials.decode)
+        self._decoder = json.JSONDecoder(
+            object_hook=self._trials.decode, parse_constant=refuse_constant
+        )
         self._clocks: dict[tuple[str, int], float] = {}
         self._lines = 0
         self._lock: int | None = None
@@ -181,6 +186,7 @@ class Ledger:
         Returns whether the run is recorded: not when its trial already is, nor when a newer attempt
         has started (its spend counts all the same).
         """
+        run = replace(run, note=hide(run.note))
         recorded = self._is_news(run)
         self._append("ended", {"run": run.to_json()})
         self._clocks.pop((run.key, run.attempt), None)
@@ -196,7 +202,8 @@ class Ledger:
         ``tokens`` is how far it came, where that is known; ``counts`` says that the trial itself
         may be the cause.
         """
-        content = {"key": key, "attempt": attempt, "note": note, "tokens": tokens, "counts": counts}
+        content = {"key": key, "attempt": attempt, "note": hide(note)}
+        content |= {"tokens": tokens, "counts": counts}
         self._append("lost", content | self._clock(key, attempt))
         self._clocks.pop((key, attempt), None)
 
@@ -269,12 +276,14 @@ class Ledger:
         if self._lock is None:
             raise LedgerError(f"the study {self.folder} is open for reading only")
         head = {"n": self._lines + 1, "event": kind, "time": round(time.time(), 3)}
-        line = encode_line(head | content)
+        line = seal(encode_line(head | content))
         append_line(self._log, line, durable=durable)
         self._lines += 1
         self._apply(self._decoder.decode(line))
 
     def _apply(self, event: Mapping[str, Any]) -> None:
+        if "attempt" in event:
+            check_types(event, {"key": str, "attempt": int})
         self._deaths.see(event)
         match event["event"]:
             case "study":

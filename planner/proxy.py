@@ -22,6 +22,9 @@ from planner.errors import SpaceError, UsageError
 from planner.run import Status, Trial
 from planner.shape import ModelShape, Size
 
+UNFIT = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
+"""What a proxy may raise over options or a size that it has not looked at itself."""
+
 
 class StopTrial(Exception):
     """Raised by ``ctx.report`` to stop a hopeless or cancelled trial; let it pass through."""
@@ -140,17 +143,23 @@ def load_proxy(spec: ProxySpec) -> Proxy:
         raise SpaceError(
             f"proxy {spec.name}: {error}; the options it knows are: {known or 'none'}"
         ) from None
-    return factory(data=spec.data, **spec.options)
+    try:
+        return factory(data=spec.data, **spec.options)
+    except UNFIT as error:
+        raise SpaceError(f"proxy {spec.name} cannot be made with its options: {error!r}") from error
 
 
 def _factory(name: str) -> Callable[..., Proxy]:
-    if ":" not in name:
-        return _registered(name)
+    return cast(Callable[..., Proxy], named_object(name)) if ":" in name else _registered(name)
+
+
+def named_object(name: str) -> Any:  # noqa: ANN401 (whatever the user's module holds)
+    """Return the object ``package.module:object`` or ``file.py:object`` names; else UsageError."""
     place, _, attribute = name.rpartition(":")
     module = _from_file(Path(place)) if place.endswith(".py") else _from_package(place)
     if not hasattr(module, attribute):
         raise UsageError(f"proxy {name}: {place} has no `{attribute}`")
-    return cast(Callable[..., Proxy], getattr(module, attribute))
+    return getattr(module, attribute)
 
 
 def _registered(name: str) -> Callable[..., Proxy]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -89,11 +90,15 @@ class Trial:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Trial:
-        """Read a trial back from plain data."""
+        """Read a trial back from plain data. Raises ValueError where it cannot be one."""
+        check_types(data, _TRIAL)
         values = {name: data[name] for name in TRIAL_FIELDS if name in data}
         values["schedule"] = Schedule(**values["schedule"])
         values["keep_at"] = tuple(values["keep_at"])
-        return cls(**values)
+        trial = cls(**values)
+        if trial.lr <= 0 or not 0 <= trial.fork_at < trial.tokens or trial.batch_tokens < 1:
+            raise ValueError("its lr, tokens, batch_tokens or fork_at is out of range")
+        return trial
 
 
 TRIAL_FIELDS = tuple(f.name for f in fields(Trial))
@@ -158,7 +163,11 @@ class Run:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], trial: Trial | None = None) -> Run:
-        """Read a run back from a line of runs.jsonl; ``trial`` is its trial if known already."""
+        """Read a run back from a line of runs.jsonl; ``trial`` is its trial if known already.
+
+        Raises ValueError where it cannot be one.
+        """
+        check_types(data, _RUN)
         values = {name: data[name] for name in RUN_FIELDS if name in data}
         values["trial"] = trial or Trial.from_json(data["trial"])
         values["status"] = Status(data["status"])
@@ -167,6 +176,8 @@ class Run:
         values["metrics"] = {
             sys.intern(name): float(value) for name, value in data.get("metrics", {}).items()
         }
+        if not 0 <= values["spent_flops"] < math.inf or values["tokens"] < 0:
+            raise ValueError("its tokens or spent_flops is out of range")
         return cls(**values)
 
 
@@ -192,12 +203,39 @@ class Round:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Round:
-        """Read a round back from plain data."""
+        """Read a round back from plain data. Raises ValueError where it cannot be one."""
+        check_types(data, {"number": int, "stage": str, "trials": list, "why": str})
         trials = tuple(Trial.from_json(trial) for trial in data["trials"])
         return cls(data["number"], data["stage"], trials, data["why"])
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
+_TRIAL: Mapping[str, type] = {
+    **dict.fromkeys(("tokens", "batch_tokens", "warmup_tokens", "seed", "fork_at"), int),
+    **dict.fromkeys(("lr", "weight_decay", "beta1", "beta2", "clip"), float),
+    **{"stage": str, "shape": dict, "schedule": dict, "keep_at": list},
+}
+_RUN: Mapping[str, type] = {
+    **{"key": str, "tokens": int, "attempt": int, "note": str, "device": str, "metrics": dict},
+    "seconds": float,
+}
+"""What stands in a file must have these types, where it is given: JSON promises none."""
+
+LARGEST = 2**63
+"""Counts of a file lie below it: what is larger was never counted."""
+
+
+def check_types(data: Mapping[str, Any], types: Mapping[str, type]) -> None:
+    """Raise ValueError where a value of ``data`` is of another type; a float may be an int."""
+    for name, kind in types.items():
+        value = data.get(name, kind())
+        found = type(value)
+        if found is not kind and not (kind is float and found is int):
+            raise ValueError(f"`{name}` is {value!r:.60}, no {kind.__name__}")
+        if (found is int and abs(value) >= LARGEST) or (
+            found is float and not math.isfinite(value)
+        ):
+            raise ValueError(f"`{name}` is out of range")
 
 
 def content_hash(data: object) -> str:

@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from planner._secrets import hide_data
 from planner._space_errors import sentence
 from planner._yaml import apply_overrides, read_yaml, write_yaml
 from planner.errors import SpaceError, UsageError
@@ -46,6 +47,9 @@ def _read(parse: Callable[[str | float], float]) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+MOST_POINTS = 1_000
+"""Of a grid: more are a slip of the pen."""
+
 Count = Annotated[float, Field(gt=0), _read(parse_count)]
 Tokens = Annotated[int, Field(gt=0), _read(parse_count)]
 
@@ -53,7 +57,7 @@ Tokens = Annotated[int, Field(gt=0), _read(parse_count)]
 class _Part(BaseModel):
     """A mapping of the YAML: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ProxyChoice(_Part):
@@ -105,6 +109,10 @@ class Axis(_Part):
             raise ValueError(f"is reversed: {low} is above {high}; write [{high}, {low}]")
         if self.low == self.high:
             raise ValueError(f"is empty: it begins and ends at {self.low:g}; give it a range")
+        if math.isinf(self.high / self.low):
+            raise ValueError(f"reaches too far: from {self.low:g} to {self.high:g}")
+        if math.log(self.high / self.low) > MOST_POINTS * math.log(self.factor):
+            raise ValueError(f"has more than {MOST_POINTS} points; take a larger factor")
         return self
 
     @model_serializer
@@ -140,14 +148,14 @@ class HeldOut(_Part):
     """The held-out rung: ``sizes`` sizes at one C of ``compute`` times the ladder's largest."""
 
     compute: Annotated[float, Field(ge=2), _read(parse_multiple)] = 2.0
-    sizes: Annotated[int, Field(ge=1)] = 3
+    sizes: Annotated[int, Field(ge=1, le=MOST_POINTS)] = 3
 
 
 class Stages(_Part):
     """Which questions the sweep asks; ``confirm: design`` buys what saves most regret instead."""
 
     finder: bool = True
-    seeds: Annotated[int, Field(ge=0)] = 3
+    seeds: Annotated[int, Field(ge=0, le=MOST_POINTS)] = 3
     lr_batch: bool = True
     confirm: bool | Literal["design"] = False
     warmup: bool = True
@@ -215,11 +223,13 @@ class ExecutorChoice(_Part):
     """Where trials run; the plan does not depend on it.
 
     A trial silent for ``hang_minutes`` is stopped and tried again; without it, runs like it say.
+    ``slurm`` holds what sbatch is told besides: partition, time, account, qos, constraint ...
     """
 
-    name: Literal["inline", "local"] = "local"
+    name: Literal["inline", "local", "slurm"] = "local"
     workers: Annotated[int, Field(ge=1)] = Field(default_factory=lambda: os.cpu_count() or 1)
     hang_minutes: Annotated[float, Field(gt=0)] | None = None
+    slurm: dict[str, str | int | float] = {}
 
 
 class SearchSpace(_Part):
@@ -229,7 +239,7 @@ class SearchSpace(_Part):
     """
 
     study: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
     proxy: ProxyChoice = ProxyChoice(name="gpt")
     data: dict[str, Any] = {}
     shapes: tuple[dict[str, Any], ...] = Field(alias="sizes", min_length=1)
@@ -239,6 +249,7 @@ class SearchSpace(_Part):
     stages: Stages = Stages()
     budget: Budget
     planned: Target | None = Field(None, alias="target")
+    mirrors: dict[Literal["mlflow", "optuna", "tensorboard", "wandb"], str | None] = {}
     executor: ExecutorChoice = Field(default_factory=ExecutorChoice)
     checkpoints: str | None = None
 
@@ -283,8 +294,8 @@ def load_space(path: str | Path, overrides: Sequence[str] = ()) -> SearchSpace:
 
 
 def dump_space(space: SearchSpace) -> str:
-    """Write a space as YAML that :func:`load_space` reads back as the same space."""
-    return write_yaml(space.model_dump(by_alias=True))
+    """Write a space, without its secrets, as YAML that :func:`load_space` reads back."""
+    return write_yaml(hide_data(space.model_dump(by_alias=True)))
 
 
 def _spread_sizes(sizes: dict[str, Any]) -> Iterator[dict[str, Any]]:

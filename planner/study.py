@@ -23,13 +23,13 @@ from planner.curve import Curve
 from planner.decide.evidence import fit_hyper_of, fit_loss_of, judge_held_out
 from planner.decide.schedule import ScheduleEvidence
 from planner.decide.standing import Standing
-from planner.errors import LedgerError, TableError
+from planner.errors import LedgerError, SpaceError, TableError
 from planner.finding import Finding, Severity
 from planner.fit.held_out import Judgement, Prediction
 from planner.fit.loss_fit import LossFit
 from planner.fit.transfer import HyperFit
 from planner.ledger import Ledger
-from planner.run import Round, Run
+from planner.run import Round, Run, check_types, content_hash
 from planner.schedules import schedule_of
 from planner.shape import ModelShape, ShapeFamily
 from planner.space import SearchSpace, load_space
@@ -106,8 +106,25 @@ def read_study(folder: Path) -> Study:
         raise LedgerError(
             f"{folder} is not a study folder (no events.jsonl); `planner sweep` makes one"
         )
-    env = json.loads((folder / "env.json").read_text())
-    return Study(folder, load_space(folder / "space.yaml"), Ledger.read(folder), env)
+    return Study(folder, load_space(folder / "space.yaml"), Ledger.read(folder), read_env(folder))
+
+
+def read_env(folder: Path) -> dict[str, Any]:
+    """Read a study's env.json. Raises LedgerError when it is gone or not what was written."""
+    path = folder / "env.json"
+    try:
+        env: dict[str, Any] = json.loads(path.read_text())
+        check_types(env, {"recipe": dict, "versions": dict, "git_sha": str, "shapes": list})
+        for shape in env["shapes"]:
+            ModelShape(**shape)
+        if env.get("hash") not in (None, _hash_of(env)):
+            raise ValueError("its content is not what was written")
+        return {"recipe": env["recipe"], "versions": env["versions"]} | env
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, SpaceError) as error:
+        raise LedgerError(
+            f"{path} cannot be read ({error!r}): put it back from a copy, or run the sweep again "
+            "after removing it, which writes it anew"
+        ) from None
 
 
 def conclude(study: Study) -> Conclusion:
@@ -158,7 +175,7 @@ def provenance_of(study: Study) -> dict[str, Any]:
 def describe_environment(recipe: Mapping[str, Any], shapes: list[ModelShape]) -> dict[str, Any]:
     """Collect what made the numbers: versions, revision, recipe, shapes. No host, no secrets."""
     packages = ("scaling-planner", "torch", "numpy", "scipy")
-    return {
+    env = {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
@@ -167,6 +184,12 @@ def describe_environment(recipe: Mapping[str, Any], shapes: list[ModelShape]) ->
         "recipe": dict(recipe),
         "shapes": [asdict(shape) for shape in shapes],
     }
+    return env | {"hash": _hash_of(env)}
+
+
+def _hash_of(env: Mapping[str, Any]) -> str:
+    """Hash what a plan is made from: a flipped digit in a shape is nothing JSON would notice."""
+    return content_hash([env["recipe"], env["shapes"]])
 
 
 def _curves(folder: Path) -> tuple[tuple[Curve, ...], tuple[Finding, ...]]:

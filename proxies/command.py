@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from planner._secrets import hide, secrets_of
 from planner.errors import SpaceError
 from planner.proxies._child import running
 from planner.proxy import Context, Outcome
@@ -65,8 +66,9 @@ class CommandProxy:
         version: str | float = 1,
         context: int | None = None,
     ) -> None:
-        parts = shlex.split(argv) if isinstance(argv, str) else list(argv)
-        if not parts or not all(isinstance(part, str | int | float) for part in parts):
+        parts = _split(argv) if isinstance(argv, str) else argv
+        words = isinstance(parts, list | tuple) and bool(parts)
+        if not words or not all(isinstance(part, str | int | float) for part in parts):
             raise SpaceError(
                 "proxy command: `argv` must be a command: a list of words, or a string"
             )
@@ -112,6 +114,8 @@ class CommandProxy:
                 code = 0 if heard.diverged else process.wait()
         except _BadReportError as error:
             return _failed(heard, str(error))
+        finally:
+            self._hide_secrets(log)
         if heard.diverged:
             note = f"the loss is not finite after {heard.tokens} tokens"
             return Outcome(Status.DIVERGED, math.nan, math.nan, heard.tokens, note)
@@ -124,11 +128,23 @@ class CommandProxy:
             )
         return heard.outcome(trial, size)
 
+    def _hide_secrets(self, log: Path) -> None:
+        """Take out of the log what the trainer printed of its tokens: folders are published."""
+        text = log.read_text(encoding="utf-8", errors="replace")
+        log.write_text(hide(text, secrets_of(self.argv)), encoding="utf-8")
+
     def _filled(self, trial: Trial, ctx: Context) -> list[str]:
         words: dict[str, Any] = {name: getattr(trial, name) for name in TRIAL_WORDS}
         words |= {"schedule": trial.schedule.name, "decay_ratio": trial.schedule.decay_ratio}
         words |= {"checkpoint_dir": ctx.checkpoint_dir, "context": self.context, **trial.shape}
         return [PLACEHOLDER.sub(lambda match: str(words[match[1]]), part) for part in self.argv]
+
+
+def _split(argv: str) -> list[str]:
+    try:
+        return shlex.split(argv)
+    except ValueError as error:
+        raise SpaceError(f"proxy command: `argv` cannot be split into words: {error}") from None
 
 
 class _BadReportError(Exception):

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from planner._log import SEAL_BYTES, seal
 from planner.campaign import print_next, print_prices, run_campaign
 from planner.errors import LedgerError
 from planner.status import print_status
@@ -60,6 +61,7 @@ def test_workers_and_target_may_change(copied, tmp_path):
 def test_data_or_packages_that_changed_since_are_refused(copied, tmp_path):
     env = json.loads((copied / "env.json").read_text())
     env["recipe"]["noise"] = 0.5
+    del env["hash"]
     (copied / "env.json").write_text(json.dumps(env))
     with pytest.raises(LedgerError, match="another recipe: noise changed"):
         run_campaign(small_space(tmp_path), copied, report=False)
@@ -97,7 +99,8 @@ def test_status_counts_what_has_ended(copied, capsys):
 
 def test_an_audit_tells_a_decision_the_policy_would_not_take(copied, capsys):
     path = copied / "events.jsonl"
-    path.write_text(path.read_text().replace("where the learning rate breaks", "a hunch about"))
+    text = path.read_text().replace("where the learning rate breaks", "a hunch about")
+    path.write_text("".join(seal(f"{line[:-SEAL_BYTES]}}}") for line in text.splitlines()))
     print_status(copied, audit=True, as_json=True)
     told = json.loads(capsys.readouterr().out)["audit"]
     assert told == ["round 1 (finder): today's policy would propose 3 other trials"]

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner._log import SEAL_BYTES, seal
 from planner.errors import LedgerError, StudyLockedError
 from planner.ledger import Ledger
 from planner.run import Round, Run, Status, Trial
@@ -180,6 +181,12 @@ def garble(line):
     return line[: len(line) // 2]
 
 
+def resealed(line, old, new):
+    """Return a line that says something else, under a checksum that holds."""
+    body = line[:-SEAL_BYTES].replace(old, new)
+    return seal(body + "}").rstrip("\n")
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -187,8 +194,14 @@ def garble(line):
         (lambda line: "", "it is not JSON"),
         (lambda line: "[1, 2]", "it is not an event"),
         (lambda line: line.replace('"n":3', '"n":4'), "numbered 4"),
-        (lambda line: line.replace("started", "stirred"), "there is no event 'stirred'"),
-        (lambda line: line.replace('"fork_at"', '"spoon_at"'), "started event cannot be read"),
+        (lambda line: line.replace('"tokens":1000', '"tokens":1001'), "checksum"),
+        (lambda line: line[:-SEAL_BYTES] + "}", "it carries no checksum"),
+        (lambda line: resealed(line, "started", "stirred"), "there is no event 'stirred'"),
+        (lambda line: resealed(line, '"fork_at"', '"spoon_at"'), "started event cannot be read"),
+        (lambda line: resealed(line, '"attempt":1', '"attempt":"1"'), "`attempt` is '1', no int"),
+        (lambda line: resealed(line, '"tokens":1000', '"tokens":1e999'), "event cannot be read"),
+        (lambda line: resealed(line, "1000", "NaN"), "it is not JSON"),
+        (lambda line: "[" * 100_000, "it is not JSON"),
     ],
 )
 def test_any_other_damage_is_refused_with_file_and_line(finished, damage, says):
@@ -203,6 +216,17 @@ def test_any_other_damage_is_refused_with_file_and_line(finished, damage, says):
     assert log.read_text() == "\n".join(lines)
 
 
+def test_a_log_of_an_older_planner_without_checksums_reads_and_goes_on(finished):
+    log = finished / "events.jsonl"
+    before = state(Ledger.read(finished))
+    lines = log.read_text().splitlines()
+    log.write_text("".join(line[:-SEAL_BYTES] + "}\n" for line in lines))
+    with Ledger.open(finished) as ledger:
+        assert state(ledger) == before
+        ledger.predicted({})
+    assert Ledger.read(finished).prediction == {}
+
+
 def test_a_missing_line_is_damage(finished):
     log = finished / "events.jsonl"
     lines = log.read_text().split("\n")
@@ -214,7 +238,8 @@ def test_a_missing_line_is_damage(finished):
 def test_a_newer_format_is_refused(study):
     Ledger.open(study).close()
     log = study / "events.jsonl"
-    log.write_text(log.read_text().replace('"schema_version":1', '"schema_version":2'))
+    text = log.read_text().rstrip("\n")
+    log.write_text(resealed(text, '"schema_version":1', '"schema_version":2') + "\n")
     with pytest.raises(LedgerError, match=r"newer planner .*update planner"):
         Ledger.open(study)
 

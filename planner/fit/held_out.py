@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from planner.arrays import Floats
-from planner.errors import UsageError
+from planner.errors import LedgerError, UsageError
 from planner.estimate import LEVEL, Estimate
 from planner.finding import Finding, Severity
 from planner.fit.loss_fit import LossFit
@@ -64,12 +64,19 @@ class Prediction:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Prediction:
-        """Read a prediction back."""
-        rungs = tuple(
-            Rung(**(r | {"loss": Estimate(**r["loss"]), "loss98": Estimate(**r["loss98"])}))
-            for r in data["rungs"]
-        )
-        return cls(data["ledger_hash"], data["flops"], rungs, tuple(data["p_win"]), data["winner"])
+        """Read a prediction back. Raises LedgerError when it is not what was written."""
+        try:
+            rungs = tuple(
+                Rung(**(r | {"loss": Estimate(**r["loss"]), "loss98": Estimate(**r["loss98"])}))
+                for r in data["rungs"]
+            )
+            p_win, winner = tuple(map(float, data["p_win"])), range(len(rungs))[data["winner"]]
+            return cls(data["ledger_hash"], float(data["flops"]), rungs, p_win, winner)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise LedgerError(
+                f"the stored prediction cannot be read ({error!r}): put events.jsonl back from a "
+                "copy, or sweep into a new folder"
+            ) from None
 
 
 @dataclass(frozen=True)

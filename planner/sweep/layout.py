@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from planner.errors import BudgetError, SpaceError
-from planner.proxy import Proxy
+from planner.proxy import UNFIT, Proxy
 from planner.shape import Size
 from planner.space import SearchSpace
 
@@ -169,11 +169,24 @@ def by_size(cells: Sequence[Cell]) -> list[list[Cell]]:
 
 
 def _cells(space: SearchSpace, proxy: Proxy) -> list[Cell]:
+    sizes = [_size_of(proxy, shape) for shape in space.shapes]
     return [
-        Cell(shape, proxy.size(shape), common_horizon(tokens))
-        for shape in space.shapes
+        Cell(shape, size, common_horizon(tokens))
+        for shape, size in zip(space.shapes, sizes, strict=True)
         for tokens in sorted(space.horizons.tokens_per_run)
     ]
+
+
+def _size_of(proxy: Proxy, shape: Mapping[str, Any]) -> Size:
+    try:
+        size = proxy.size(shape)
+    except UNFIT as error:
+        raise SpaceError(f"the proxy cannot say how large {dict(shape)} is: {error!r}") from error
+    if not (0 < size.params_matmul < math.inf and 0 < size.flops_per_token < math.inf):
+        raise SpaceError(
+            f"the size {dict(shape)} has no parameters or no FLOPs that can be counted"
+        )
+    return size
 
 
 def common_horizon(tokens: int) -> int:

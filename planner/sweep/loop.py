@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from planner._secrets import hide_data, secrets_of
 from planner.decide.evidence import loss_runs
 from planner.decide.standing import Standing, standing
 from planner.errors import EvidenceError
@@ -70,7 +71,8 @@ def prepare(space: SearchSpace) -> Setup:
     data = dict(space.data) | {"tokens_needed": layout.tokens_needed}
     spec = ProxySpec(space.proxy.name, data, dict(space.proxy.options))
     proxy = load_proxy(spec)
-    recipe = {"proxy": space.proxy.name, **proxy.recipe()}
+    secrets = secrets_of(space.proxy.options)
+    recipe = hide_data({"proxy": space.proxy.name, **proxy.recipe()}, secrets)
     return Setup(space, spec, proxy, recipe, layout)
 
 

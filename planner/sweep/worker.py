@@ -22,6 +22,7 @@ from threading import Event as Flag
 
 import numpy as np
 
+from planner._secrets import hide, secrets_of
 from planner._spend import PROGRESS_MARKS
 from planner.proxy import Outcome, Preempted, Proxy, ProxySpec, StopTrial, load_proxy
 from planner.run import Status
@@ -104,10 +105,11 @@ def run_job(job: Job, emit: Callable[[Progress], None], leave: Flag | None = Non
         return Died(job.key, job.attempt, note, ctx.tokens, counts=False)
     metrics = meter.metrics(max(0, outcome.tokens - ctx.begin)) | dict(outcome.metrics)
     metrics |= {"resumed_tokens": ctx.begin} if ctx.begin > job.trial.fork_at else {}
+    note = hide(outcome.note, secrets_of(dict(job.proxy.options)))[-NOTE_CHARACTERS:]
     return Ended(
         job.key,
         job.attempt,
-        replace(outcome, metrics=metrics),
+        replace(outcome, metrics=metrics, note=note),
         _curve(ctx.points),
         meter.seconds,
         job.device,
@@ -157,7 +159,7 @@ def _outcome(job: Job, ctx: _Context) -> Outcome | None:
         status = Status.PRUNED if _finite(ctx) else Status.DIVERGED
         return _without_loss(ctx, status, str(stop))
     except (Exception, SystemExit):
-        return _without_loss(ctx, Status.FAILED, traceback.format_exc()[-NOTE_CHARACTERS:])
+        return _without_loss(ctx, Status.FAILED, traceback.format_exc())
 
 
 def _train(job: Job, ctx: _Context) -> Outcome:
