@@ -18,7 +18,8 @@ import numpy as np
 
 from planner.arrays import Floats
 from planner.estimate import LEVEL, Estimate
-from planner.fit.surface import SHARED, Surface
+from planner.fit.surface import Surface
+from planner.fit.unknowns import CURVATURE, DEPTH
 
 DRAWS = 400
 LR_REACH, BATCH_REACH = 0.8, 1.0
@@ -96,7 +97,8 @@ def aim(surface: Surface, params: float, tokens: float) -> Floats:
     _, _, _, s, g, c, r = surface.mean[:7]
     above = s + g * d - c - r * d
     share = float(np.exp(above - np.logaddexp(0.0, above)))
-    low, high, small, large = np.exp(surface.mean[7:SHARED])
+    depth = surface.mean[DEPTH] @ [n, d]
+    low, high, small, large = np.exp(surface.mean[CURVATURE] + depth)
     root = np.zeros((2, len(surface.mean)))
     root[0, :5] = np.sqrt((low + high) / 2) * np.array([1.0, n, d, -share, -share * d])
     root[1, 5:7] = np.sqrt((small + large) / 2) * np.array([1.0, d])
@@ -115,5 +117,5 @@ def _draws(surface: Surface, params: float, tokens: float, seed: int) -> Optimum
         theta[:, 0] + theta[:, 1] * n + theta[:, 2] * d + of_lr * rng.normal(size=DRAWS),
         theta[:, 3] + theta[:, 4] * d,
         theta[:, 5] + theta[:, 6] * d + of_batch * rng.normal(size=DRAWS),
-        np.exp(theta[:, 7:SHARED]),
+        np.exp(theta[:, CURVATURE] + theta[:, DEPTH] @ np.array([[n], [d]])),
     )

@@ -1,11 +1,13 @@
 """The loss over size, horizon, batch and learning rate as one posterior, from any scatter of runs.
 
-    L(N, D, B, lr) = L0[N, D] + k(u) u^2 + h(v) v^2,   u = ln lr - ln lr*,  v = ln B - ln B*
+    L(N, D, B, lr) = L0[N, D] + w (k(u) u^2 + h(v) v^2),   u = ln lr - ln lr*,  v = ln B - ln B*
+    ln w   = m ln(N/N0) + t ln(D/D0)
     ln lr* = a + p ln(N/N0) + q ln(D/D0) - ln(1 + B_s(D)/B) + scatter[N, D]
     ln B_s = s + g ln(D/D0)
     ln B*  = c + r ln(D/D0) + scatter[N, D]
 
-k and h have one value below the optimum and one above. Every (N, D) has a floor L0 of its own, as
+k and h have one value below the optimum and one above; all basins grow deeper or shallower with
+size and horizon by the same w. Every (N, D) has a floor L0 of its own, as
 good as free: only differences inside a cell speak of the basin. Every (N, D) also scatters round
 the laws, so that many runs of one cell never count as many cells.
 
@@ -25,9 +27,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from planner.arrays import Floats
 from planner.fit.priors import Normal, Priors
-
-SHARED = 11
-"""a p q s g c r, then the logs of k below and above, h below and above."""
+from planner.fit.unknowns import CURVATURE, DEPTH, SHARED, Unknowns
 
 FAR = 0.25
 """Share of a run's excess over its floor that counts as noise: no basin is a parabola far out."""
@@ -59,29 +59,6 @@ class Rows(Protocol):
 
     @property
     def lr(self) -> Floats: ...  # noqa: D102
-
-
-class Unknowns(NamedTuple):
-    """Where the entries of theta stand: SHARED, then floors (K,), scatter of lr* and of B* (K,)."""
-
-    cells: int
-
-    @property
-    def size(self) -> int:
-        """Length of theta."""
-        return SHARED + 3 * self.cells
-
-    def floor(self, cell: np.ndarray) -> np.ndarray:
-        """Position of a cell's floor."""
-        return SHARED + cell
-
-    def lr(self, cell: np.ndarray) -> np.ndarray:
-        """Position of a cell's scatter of ln lr*."""
-        return SHARED + self.cells + cell
-
-    def batch(self, cell: np.ndarray) -> np.ndarray:
-        """Position of a cell's scatter of ln B*."""
-        return SHARED + 2 * self.cells + cell
 
 
 @dataclass(frozen=True)
@@ -191,7 +168,8 @@ class _Located:
     def loss(self, theta: Floats) -> Loss:
         """Return the losses under theta (P,) with their derivatives."""
         a, p, q, s, g, c, r = theta[:7]
-        low, high, small, large = np.exp(theta[7:SHARED])
+        depth = theta[11] * self.n + theta[12] * self.d
+        low, high, small, large = np.exp(theta[CURVATURE, None] + depth)
         rows, known = np.arange(len(self.n)), self.known
         above = s + g * self.d - self.b
         share = np.exp(above - np.logaddexp(0.0, above))
@@ -208,9 +186,10 @@ class _Located:
         jacobian[:, 5], jacobian[:, 6] = -2 * h * v, -2 * h * v * self.d
         jacobian[rows, known.batch(self.cell)] = -2 * h * v
         sides = [(u < 0, k * u * u), (u >= 0, k * u * u), (v < 0, h * v * v), (v >= 0, h * v * v)]
-        jacobian[:, 7:SHARED] = np.stack([np.where(on, part, 0.0) for on, part in sides], axis=1)
+        jacobian[:, CURVATURE] = np.stack([np.where(on, part, 0.0) for on, part in sides], axis=1)
         jacobian[rows, known.floor(self.cell)] = 1.0
         excess = k * u * u + h * v * v
+        jacobian[:, DEPTH] = excess[:, None] * np.stack([self.n, self.d], axis=1)
         return Loss(theta[known.floor(self.cell)] + excess, excess, u, towards, jacobian)
 
 
@@ -294,6 +273,7 @@ def _beliefs(prior: Priors, cells: int, loss: float) -> tuple[Floats, Floats]:
     laws: list[Normal] = [prior.level, prior.size_slope, prior.token_slope, prior.noise_batch]
     laws += [prior.noise_batch_slope, prior.batch, prior.batch_slope]
     laws += [prior.log_k_low, prior.log_k_high, prior.log_k_batch, prior.log_k_batch]
+    laws += [prior.depth_slope, prior.depth_slope]
     own = [Normal(loss, FLOOR_SD), Normal(0.0, prior.lr_scatter), Normal(0.0, prior.batch_scatter)]
     every = laws + [belief for belief in own for _ in range(cells)]
     return np.array([b.mean for b in every]), np.array([b.sd for b in every])

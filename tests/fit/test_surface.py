@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from planner.fit.surface import SHARED, Surface
+from planner.fit.surface import Surface
+from planner.fit.unknowns import SHARED
 from tests.fit.surface_world import CELLS, PRIOR, Runs, World, grid
 
 
