@@ -1,7 +1,8 @@
 """Learning rate and batch of a target run: the pair whose expected regret is least.
 
     regret(lr, B) = k(u) u^2 + h(v) v^2,  averaged over draws of the posterior, and of what no fit
-    removes: the target's own scatter round the laws and a drift per decade beyond the runs
+    removes: the target's own scatter round the laws and a drift per decade beyond the runs and
+    the anchor of the beliefs
 
 The average pays for asymmetry by itself: where too high a rate costs more than too low a one, the
 choice moves down as far as the uncertainty asks. What a run would teach is measured by the same
@@ -109,7 +110,8 @@ def _draws(surface: Surface, params: float, tokens: float, seed: int) -> Optimum
     rng, prior = np.random.default_rng(seed), surface.prior
     theta = surface.draws(DRAWS, rng)
     n, d = np.log(params / prior.params), np.log(tokens / prior.tokens)
-    reach = surface.reach or prior.params * prior.tokens
+    # Beliefs hold at their anchor: only what lies beyond it and beyond the runs has drifted.
+    reach = max(surface.reach, prior.params * prior.tokens)
     decades = max(0.0, float(np.log10(params * tokens / reach)))
     of_lr = np.hypot(prior.lr_scatter, prior.lr_drift * decades)
     of_batch = np.hypot(prior.batch_scatter, prior.batch_drift * decades)
