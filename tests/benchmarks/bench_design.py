@@ -1,6 +1,6 @@
 """Where the next run goes, judged by replays on the Step Law runs: `make bench-design`.
 
-Run with `python -m tests.benchmarks.bench_design [--seeds 50] [--only regrets|equal|size|r2]`, two
+Run with `python -m tests.benchmarks.bench_design [--seeds 50] [--only regrets|equal|size|r2|forms]`, two
 processes at most. Regrets are nats on the frozen surfaces. "blind" has everything fitted on these
 runs switched off (`--without-prior steplaw`): the headline. Policies that look at no prior buy once
 and are judged twice. All recommend from the same joint surface and differ in what they bought, but
@@ -23,7 +23,7 @@ from planner.sweep.replay.buy import buy
 from planner.sweep.replay.joint import recommend
 from planner.sweep.replay.pool import Pool, Target, pool_for
 from planner.sweep.replay.score import Score, Study
-from tests.benchmarks import replay_r2, replay_size, steplaw
+from tests.benchmarks import replay_forms, replay_r2, replay_size, steplaw
 from tests.benchmarks.regret_surface import RULES, frozen
 
 Cell = tuple[float, float]
@@ -165,6 +165,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "equal": lambda seeds: equal(max(1, seeds // 2)),
     "size": lambda seeds: replay_size.main(max(1, seeds // 5)),
     "r2": lambda seeds: replay_r2.main(max(1, seeds // 5)),
+    "forms": lambda _: replay_forms.main(),
 }
 """The tables, with how many of the seeds each takes."""
 
