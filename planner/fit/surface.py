@@ -77,8 +77,9 @@ class Surface:
     @classmethod
     def believed(cls, prior: Priors, cells: Floats, sigma: float | None = None) -> Self:
         """Return the prior over cells (K, 2) of N and D, before any run; losses are near zero."""
-        mean, sd = _beliefs(prior, len(cells), 0.0)
-        return cls(prior, cells, mean, np.diag(sd**2), sigma or prior.seed_noise)
+        mean, precision = _beliefs(prior, len(cells), 0.0)
+        covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
+        return cls(prior, cells, mean, covariance, sigma or prior.seed_noise)
 
     def given(self, runs: Rows, loss: Floats) -> Self:
         """Return the posterior after runs (n,) with losses (n,), nan where diverged.
@@ -88,8 +89,8 @@ class Surface:
         """
         done = np.isfinite(loss)
         centre = float(loss[done].mean()) if done.any() else 0.0
-        mean, sd = _beliefs(self.prior, len(self.cells), centre)
-        problem = _Problem(self._at(runs), loss, done, mean, sd, self.sigma)
+        mean, believed = _beliefs(self.prior, len(self.cells), centre)
+        problem = _Problem(self._at(runs), loss, done, mean, believed, self.sigma)
         theta, precision = problem.solve()
         covariance = np.asarray(cho_solve(cho_factor(precision), np.eye(len(theta))))
         reach = float((runs.params * runs.tokens).max(initial=0.0))
@@ -201,7 +202,8 @@ class _Problem:
     observed: Floats
     done: np.ndarray
     centre: Floats
-    sd: Floats
+    believed: Floats
+    """Precision (P, P) of the beliefs round their centre."""
     sigma: float
 
     def solve(self) -> tuple[Floats, Floats]:
@@ -245,7 +247,8 @@ class _Problem:
         z2 = (self.observed - loss.loss)[self.done] ** 2 / variance
         noise = (TAIL + 1) / 2 * np.log1p(z2 / TAIL) + np.log(variance) / 2
         bound = self._missing(loss) ** 2 / 2
-        return float(noise.sum() + bound.sum() + (((theta - self.centre) / self.sd) ** 2).sum() / 2)
+        off = theta - self.centre
+        return float(noise.sum() + bound.sum() + off @ self.believed @ off / 2)
 
     def _equations(self, theta: Floats) -> tuple[Floats, Floats]:
         loss, done = self.at.loss(theta), self.done
@@ -254,9 +257,9 @@ class _Problem:
         weight = (TAIL + 1) / (TAIL + left**2 / variance) / variance
         missing = self._missing(loss)
         bound = -loss.off_lr_jacobian[~done][missing > 0] / DIVERGED_SD
-        precision = np.diag(self.sd**-2) + jacobian.T @ (weight[:, None] * jacobian)
+        precision = self.believed + jacobian.T @ (weight[:, None] * jacobian)
         slope = jacobian.T @ (weight * left) - bound.T @ missing[missing > 0]
-        return precision + bound.T @ bound, slope - (theta - self.centre) / self.sd**2
+        return precision + bound.T @ bound, slope - self.believed @ (theta - self.centre)
 
     def _missing(self, loss: Loss) -> Floats:
         """Return by how many sd diverged runs lie too near lr*, 0 where far enough."""
@@ -269,11 +272,15 @@ def _variance(excess: Floats, sigma: float) -> Floats:
 
 
 def _beliefs(prior: Priors, cells: int, loss: float) -> tuple[Floats, Floats]:
-    """Return mean and sd (P,) of theta before any run."""
+    """Return mean (P,) and precision (P, P) of theta before any run."""
     laws: list[Normal] = [prior.level, prior.size_slope, prior.token_slope, prior.noise_batch]
     laws += [prior.noise_batch_slope, prior.batch, prior.batch_slope]
     laws += [prior.log_k_low, prior.log_k_high, prior.log_k_batch, prior.log_k_batch]
     laws += [prior.depth_slope, prior.depth_slope]
     own = [Normal(loss, FLOOR_SD), Normal(0.0, prior.lr_scatter), Normal(0.0, prior.batch_scatter)]
     every = laws + [belief for belief in own for _ in range(cells)]
-    return np.array([b.mean for b in every]), np.array([b.sd for b in every])
+    precision = np.diag([b.sd**-2.0 for b in every])
+    if prior.sides is not None:
+        apart = np.array([[1.0, -1.0], [-1.0, 1.0]]) / prior.sides**2
+        precision[CURVATURE, CURVATURE] += np.kron(np.eye(2), apart)
+    return np.array([b.mean for b in every]), precision

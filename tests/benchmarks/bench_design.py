@@ -1,7 +1,7 @@
 """Where the next run goes, judged by replays on the Step Law runs: `make bench-design`.
 
-Run with `python -m tests.benchmarks.bench_design [--seeds 50] [--only regrets|equal|size|r2|forms]`, two
-processes at most. Regrets are nats on the frozen surfaces. "blind" has everything fitted on these
+Run with `python -m tests.benchmarks.bench_design [--seeds 50] [--only PART]`, two processes at
+most. Regrets are nats on the frozen surfaces. "blind" has everything fitted on these
 runs switched off (`--without-prior steplaw`): the headline. Policies that look at no prior buy once
 and are judged twice. All recommend from the same joint surface and differ in what they bought, but
 for "v-optimal alone", which fits its own runs without a prior.
