@@ -4,6 +4,9 @@
     removes: the target's own scatter round the laws and a drift per decade beyond the runs and
     the anchor of the beliefs
 
+The intervals hold the whole drift beyond the runs: beliefs anchored at the target may be wrong
+there, but a choice that fears it on top of them moves down too far.
+
 The average pays for asymmetry by itself: where too high a rate costs more than too low a one, the
 choice moves down as far as the uncertainty asks. What a run would teach is measured by the same
 regret: ``aim`` is the root of its curvature at the choice, so that |aim (theta - mean)|^2 is the
@@ -71,7 +74,9 @@ def recommend(
 
     ``batch_tokens`` fixes the batch; the expected regret then holds what that costs.
     """
-    at = _draws(surface, params, tokens, seed)
+    prior = surface.prior
+    at = _draws(surface, (params, tokens), max(surface.reach, prior.params * prior.tokens), seed)
+    wide = _draws(surface, (params, tokens), surface.reach or prior.params * prior.tokens, seed)
     batches = np.median(at.log_batch) + np.linspace(-BATCH_REACH, BATCH_REACH, BATCH_GRID)
     if batch_tokens is not None:
         batches = np.log([batch_tokens])
@@ -87,8 +92,8 @@ def recommend(
         float(np.exp(rates[i, j])),
         float(np.exp(batches[j])),
         float(regret[i, j]),
-        best[:, j],
-        at.log_batch,
+        wide.log_lr_at(batches)[:, j],
+        wide.log_batch,
     )
 
 
@@ -106,12 +111,12 @@ def aim(surface: Surface, params: float, tokens: float) -> Floats:
     return root
 
 
-def _draws(surface: Surface, params: float, tokens: float, seed: int) -> Optimum:
+def _draws(surface: Surface, target: tuple[float, float], reach: float, seed: int) -> Optimum:
+    """Draw the target's optimum; it drifts beyond ``reach``, in N D."""
+    params, tokens = target
     rng, prior = np.random.default_rng(seed), surface.prior
     theta = surface.draws(DRAWS, rng)
     n, d = np.log(params / prior.params), np.log(tokens / prior.tokens)
-    # Beliefs hold at their anchor: only what lies beyond it and beyond the runs has drifted.
-    reach = max(surface.reach, prior.params * prior.tokens)
     decades = max(0.0, float(np.log10(params * tokens / reach)))
     of_lr = np.hypot(prior.lr_scatter, prior.lr_drift * decades)
     of_batch = np.hypot(prior.batch_scatter, prior.batch_drift * decades)
