@@ -1,7 +1,11 @@
 """Learning rate and batch of a target run: the pair whose expected regret is least.
 
     regret(lr, B) = k(u) u^2 + h(v) v^2,  averaged over draws of the posterior, and of what no fit
-    removes: the target's own scatter round the laws and a drift per decade beyond the runs
+    removes: the target's own scatter round the laws and a drift per decade beyond the runs and
+    the anchor of the beliefs
+
+The intervals hold the whole drift beyond the runs: beliefs anchored at the target may be wrong
+there, but a choice that fears it on top of them moves down too far.
 
 The average pays for asymmetry by itself: where too high a rate costs more than too low a one, the
 choice moves down as far as the uncertainty asks. What a run would teach is measured by the same
@@ -18,7 +22,8 @@ import numpy as np
 
 from planner.arrays import Floats
 from planner.estimate import LEVEL, Estimate
-from planner.fit.surface import SHARED, Surface
+from planner.fit.surface import Surface
+from planner.fit.unknowns import CURVATURE, DEPTH
 
 DRAWS = 400
 LR_REACH, BATCH_REACH = 0.8, 1.0
@@ -69,7 +74,9 @@ def recommend(
 
     ``batch_tokens`` fixes the batch; the expected regret then holds what that costs.
     """
-    at = _draws(surface, params, tokens, seed)
+    prior = surface.prior
+    at = _draws(surface, (params, tokens), max(surface.reach, prior.params * prior.tokens), seed)
+    wide = _draws(surface, (params, tokens), surface.reach or prior.params * prior.tokens, seed)
     batches = np.median(at.log_batch) + np.linspace(-BATCH_REACH, BATCH_REACH, BATCH_GRID)
     if batch_tokens is not None:
         batches = np.log([batch_tokens])
@@ -85,8 +92,8 @@ def recommend(
         float(np.exp(rates[i, j])),
         float(np.exp(batches[j])),
         float(regret[i, j]),
-        best[:, j],
-        at.log_batch,
+        wide.log_lr_at(batches)[:, j],
+        wide.log_batch,
     )
 
 
@@ -96,18 +103,20 @@ def aim(surface: Surface, params: float, tokens: float) -> Floats:
     _, _, _, s, g, c, r = surface.mean[:7]
     above = s + g * d - c - r * d
     share = float(np.exp(above - np.logaddexp(0.0, above)))
-    low, high, small, large = np.exp(surface.mean[7:SHARED])
+    depth = surface.mean[DEPTH] @ [n, d]
+    low, high, small, large = np.exp(surface.mean[CURVATURE] + depth)
     root = np.zeros((2, len(surface.mean)))
     root[0, :5] = np.sqrt((low + high) / 2) * np.array([1.0, n, d, -share, -share * d])
     root[1, 5:7] = np.sqrt((small + large) / 2) * np.array([1.0, d])
     return root
 
 
-def _draws(surface: Surface, params: float, tokens: float, seed: int) -> Optimum:
+def _draws(surface: Surface, target: tuple[float, float], reach: float, seed: int) -> Optimum:
+    """Draw the target's optimum; it drifts beyond ``reach``, in N D."""
+    params, tokens = target
     rng, prior = np.random.default_rng(seed), surface.prior
     theta = surface.draws(DRAWS, rng)
     n, d = np.log(params / prior.params), np.log(tokens / prior.tokens)
-    reach = surface.reach or prior.params * prior.tokens
     decades = max(0.0, float(np.log10(params * tokens / reach)))
     of_lr = np.hypot(prior.lr_scatter, prior.lr_drift * decades)
     of_batch = np.hypot(prior.batch_scatter, prior.batch_drift * decades)
@@ -115,5 +124,5 @@ def _draws(surface: Surface, params: float, tokens: float, seed: int) -> Optimum
         theta[:, 0] + theta[:, 1] * n + theta[:, 2] * d + of_lr * rng.normal(size=DRAWS),
         theta[:, 3] + theta[:, 4] * d,
         theta[:, 5] + theta[:, 6] * d + of_batch * rng.normal(size=DRAWS),
-        np.exp(theta[:, 7:SHARED]),
+        np.exp(theta[:, CURVATURE] + theta[:, DEPTH] @ np.array([[n], [d]])),
     )

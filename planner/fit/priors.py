@@ -89,6 +89,9 @@ class Priors:
     """The same above lr*."""
     log_k_batch: Normal
     """ln curvature of the loss in ln B, either side."""
+    depth_slope: Normal
+    """Exponent in N, and in D, of how deep all basins are: 0 for basins that never change, -.35
+    for such as shrink like the loss's own terms."""
     sides: float | None = None
     """sd of ln(k_high / k_low) round what their means say, for lr and batch; None where the two
     spreads were measured, each for itself."""
@@ -137,8 +140,8 @@ class Priors:
                 f"without can hold {', '.join(FAMILIES)} and all"
             )
         left = [name for name in FAMILIES if name not in without and "all" not in without]
-        believed = FAMILIES[left[0]] if left else VAGUE
-        return believed.at(params_non_embedding, tokens)
+        believed = FAMILIES[left[0]] if left else VAGUE.at
+        return believed(params_non_embedding, tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,29 +226,31 @@ STEP_LAW = Family(
         log_k_low=_log(0.018, 0.5),
         log_k_high=_log(0.025, 0.7),
         log_k_batch=_log(0.014, 0.5),
+        depth_slope=Normal(-0.2, 0.08),
     ),
     *(*SATURATING_LR[1:], NOISE_BATCH[1], OPTIMAL_BATCH[1]),
 )
 """Fitted on the Step Law runs; curvatures are the medians and spreads of their basins."""
 
 
-def _others() -> Priors:
-    """Return what all sources but Step Law say at the reference; the sds span their disagreement.
+def others(params: float, tokens: float) -> Priors:
+    """Return what all sources but Step Law say at an anchor; the sds span their disagreement.
 
-    Level: Porian and DeepSeek, tuned at about B*, half saturated. p: Porian -.36, Bjorck -.23,
-    DeepSeek -.125, width^-1 of theory -.5. q: Bjorck's -.32 at a fixed batch below B_s is q - g/2
-    to q - g. B_s: the best batch, a factor e either side. r: Power Lines .383, Filatov .45, Zhang
-    .47. Curvatures: byte-level proxies, twice as wide. Scatter: one step of a x2 grid.
+    Every rule is read at the anchor itself (N 5e6-9e8, C 1e17-2e19, D up to 8e11). Level: Porian
+    and DeepSeek, tuned at about B*, half saturated. p: Porian -.36, Bjorck -.23, DeepSeek -.125,
+    width^-1 of theory -.5. q: Bjorck's -.32 at a fixed batch below B_s is q - g/2 to q - g. B_s:
+    the best batch, a factor e either side. r: Power Lines .383, Filatov .45, Zhang .47. Curvatures:
+    byte-level proxies, twice as wide. Scatter: one step of a x2 grid.
     """
-    size, tokens = np.log(REFERENCE_PARAMS), np.log(REFERENCE_TOKENS)
-    flops = np.log(6.0) + size + tokens
+    size, horizon = np.log(params), np.log(tokens)
+    flops = np.log(6.0) + size + horizon
     laws = [(PORIAN_LR, size), (DEEPSEEK_LR, flops)]
     level = float(np.mean([np.log(c) + e * x for (c, e), x in laws])) + HALF_SATURATED
-    laws = [(PORIAN_BATCH, size), (DEEPSEEK_BATCH, flops), (POWER_LINES_BATCH, tokens)]
+    laws = [(PORIAN_BATCH, size), (DEEPSEEK_BATCH, flops), (POWER_LINES_BATCH, horizon)]
     batch = float(np.mean([np.log(c) + e * x for (c, e), x in laws]))
-    return Priors(
-        params=REFERENCE_PARAMS,
-        tokens=REFERENCE_TOKENS,
+    here = Priors(
+        params=params,
+        tokens=tokens,
         level=Normal(level, 1.0),
         size_slope=Normal(-0.3, 0.3),
         token_slope=Normal(0.0, 0.3),
@@ -256,30 +261,33 @@ def _others() -> Priors:
         log_k_low=Normal(BYTE_K_LOW.mean, 1.2),
         log_k_high=Normal(BYTE_K_HIGH.mean, 1.4),
         log_k_batch=Normal(BYTE_K_BATCH.mean, 1.6),
+        depth_slope=Normal(-0.15, 0.15),
         sides=ALIKE,
         lr_scatter=0.2,
         source="Porian, DeepSeek, Power Lines, Bjorck, Filatov, Zhang; no Step Law run",
     )
+    return here if params >= SMALL_PARAMS else _widened(here)
 
 
-OTHERS = Family(_others(), -0.3, 0.0, 0.45, 0.43)
-"""Every source but the Step Law runs (N 5e6-9e8, C 1e17-2e19, D up to 8e11)."""
+OTHERS = others(REFERENCE_PARAMS, REFERENCE_TOKENS)
+"""What they say at the reference."""
 
 VAGUE = Family(
     replace(
-        OTHERS.beliefs,
-        level=Normal(OTHERS.beliefs.level.mean, 3.0),
+        OTHERS,
+        level=Normal(OTHERS.level.mean, 3.0),
         size_slope=Normal(0.0, 1.0),
         token_slope=Normal(0.0, 1.0),
-        noise_batch=Normal(OTHERS.beliefs.noise_batch.mean, 3.0),
+        noise_batch=Normal(OTHERS.noise_batch.mean, 3.0),
         noise_batch_slope=Normal(0.5, 1.0),
-        batch=Normal(OTHERS.beliefs.batch.mean, 3.0),
+        batch=Normal(OTHERS.batch.mean, 3.0),
         batch_slope=Normal(0.5, 0.5),
+        depth_slope=Normal(0.0, 0.3),
         source="none: orders of magnitude only",
     ),
     *(0.0, 0.0, 0.5, 0.5),
 )
 """What is left without any published fit."""
 
-FAMILIES = {"steplaw": STEP_LAW, "others": OTHERS}
+FAMILIES = {"steplaw": STEP_LAW.at, "others": others}
 """What ``Priors.published`` can be asked to do without, preferred first."""

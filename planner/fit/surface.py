@@ -1,11 +1,13 @@
 """The loss over size, horizon, batch and learning rate as one posterior, from any scatter of runs.
 
-    L(N, D, B, lr) = L0[N, D] + k(u) u^2 + h(v) v^2,   u = ln lr - ln lr*,  v = ln B - ln B*
+    L(N, D, B, lr) = L0[N, D] + w (k(u) u^2 + h(v) v^2),   u = ln lr - ln lr*,  v = ln B - ln B*
+    ln w   = m ln(N/N0) + t ln(D/D0)
     ln lr* = a + p ln(N/N0) + q ln(D/D0) - ln(1 + B_s(D)/B) + scatter[N, D]
     ln B_s = s + g ln(D/D0)
     ln B*  = c + r ln(D/D0) + scatter[N, D]
 
-k and h have one value below the optimum and one above. Every (N, D) has a floor L0 of its own, as
+k and h have one value below the optimum and one above; all basins grow deeper or shallower with
+size and horizon by the same w. Every (N, D) has a floor L0 of its own, as
 good as free: only differences inside a cell speak of the basin. Every (N, D) also scatters round
 the laws, so that many runs of one cell never count as many cells.
 
@@ -25,9 +27,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from planner.arrays import Floats
 from planner.fit.priors import Normal, Priors
-
-SHARED = 11
-"""a p q s g c r, then the logs of k below and above, h below and above."""
+from planner.fit.unknowns import CURVATURE, DEPTH, SHARED, Unknowns
 
 FAR = 0.25
 """Share of a run's excess over its floor that counts as noise: no basin is a parabola far out."""
@@ -61,29 +61,6 @@ class Rows(Protocol):
     def lr(self) -> Floats: ...  # noqa: D102
 
 
-class Unknowns(NamedTuple):
-    """Where the entries of theta stand: SHARED, then floors (K,), scatter of lr* and of B* (K,)."""
-
-    cells: int
-
-    @property
-    def size(self) -> int:
-        """Length of theta."""
-        return SHARED + 3 * self.cells
-
-    def floor(self, cell: np.ndarray) -> np.ndarray:
-        """Position of a cell's floor."""
-        return SHARED + cell
-
-    def lr(self, cell: np.ndarray) -> np.ndarray:
-        """Position of a cell's scatter of ln lr*."""
-        return SHARED + self.cells + cell
-
-    def batch(self, cell: np.ndarray) -> np.ndarray:
-        """Position of a cell's scatter of ln B*."""
-        return SHARED + 2 * self.cells + cell
-
-
 @dataclass(frozen=True)
 class Surface:
     """Normal posterior of theta; ``cells`` (K, 2) are the N and D whose floors it holds."""
@@ -100,8 +77,9 @@ class Surface:
     @classmethod
     def believed(cls, prior: Priors, cells: Floats, sigma: float | None = None) -> Self:
         """Return the prior over cells (K, 2) of N and D, before any run; losses are near zero."""
-        mean, sd = _beliefs(prior, len(cells), 0.0)
-        return cls(prior, cells, mean, np.diag(sd**2), sigma or prior.seed_noise)
+        mean, precision = _beliefs(prior, len(cells), 0.0)
+        covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
+        return cls(prior, cells, mean, covariance, sigma or prior.seed_noise)
 
     def given(self, runs: Rows, loss: Floats) -> Self:
         """Return the posterior after runs (n,) with losses (n,), nan where diverged.
@@ -111,8 +89,8 @@ class Surface:
         """
         done = np.isfinite(loss)
         centre = float(loss[done].mean()) if done.any() else 0.0
-        mean, sd = _beliefs(self.prior, len(self.cells), centre)
-        problem = _Problem(self._at(runs), loss, done, mean, sd, self.sigma)
+        mean, believed = _beliefs(self.prior, len(self.cells), centre)
+        problem = _Problem(self._at(runs), loss, done, mean, believed, self.sigma)
         theta, precision = problem.solve()
         covariance = np.asarray(cho_solve(cho_factor(precision), np.eye(len(theta))))
         reach = float((runs.params * runs.tokens).max(initial=0.0))
@@ -191,7 +169,8 @@ class _Located:
     def loss(self, theta: Floats) -> Loss:
         """Return the losses under theta (P,) with their derivatives."""
         a, p, q, s, g, c, r = theta[:7]
-        low, high, small, large = np.exp(theta[7:SHARED])
+        depth = theta[11] * self.n + theta[12] * self.d
+        low, high, small, large = np.exp(theta[CURVATURE, None] + depth)
         rows, known = np.arange(len(self.n)), self.known
         above = s + g * self.d - self.b
         share = np.exp(above - np.logaddexp(0.0, above))
@@ -208,9 +187,10 @@ class _Located:
         jacobian[:, 5], jacobian[:, 6] = -2 * h * v, -2 * h * v * self.d
         jacobian[rows, known.batch(self.cell)] = -2 * h * v
         sides = [(u < 0, k * u * u), (u >= 0, k * u * u), (v < 0, h * v * v), (v >= 0, h * v * v)]
-        jacobian[:, 7:SHARED] = np.stack([np.where(on, part, 0.0) for on, part in sides], axis=1)
+        jacobian[:, CURVATURE] = np.stack([np.where(on, part, 0.0) for on, part in sides], axis=1)
         jacobian[rows, known.floor(self.cell)] = 1.0
         excess = k * u * u + h * v * v
+        jacobian[:, DEPTH] = excess[:, None] * np.stack([self.n, self.d], axis=1)
         return Loss(theta[known.floor(self.cell)] + excess, excess, u, towards, jacobian)
 
 
@@ -222,7 +202,8 @@ class _Problem:
     observed: Floats
     done: np.ndarray
     centre: Floats
-    sd: Floats
+    believed: Floats
+    """Precision (P, P) of the beliefs round their centre."""
     sigma: float
 
     def solve(self) -> tuple[Floats, Floats]:
@@ -266,7 +247,8 @@ class _Problem:
         z2 = (self.observed - loss.loss)[self.done] ** 2 / variance
         noise = (TAIL + 1) / 2 * np.log1p(z2 / TAIL) + np.log(variance) / 2
         bound = self._missing(loss) ** 2 / 2
-        return float(noise.sum() + bound.sum() + (((theta - self.centre) / self.sd) ** 2).sum() / 2)
+        off = theta - self.centre
+        return float(noise.sum() + bound.sum() + off @ self.believed @ off / 2)
 
     def _equations(self, theta: Floats) -> tuple[Floats, Floats]:
         loss, done = self.at.loss(theta), self.done
@@ -275,9 +257,9 @@ class _Problem:
         weight = (TAIL + 1) / (TAIL + left**2 / variance) / variance
         missing = self._missing(loss)
         bound = -loss.off_lr_jacobian[~done][missing > 0] / DIVERGED_SD
-        precision = np.diag(self.sd**-2) + jacobian.T @ (weight[:, None] * jacobian)
+        precision = self.believed + jacobian.T @ (weight[:, None] * jacobian)
         slope = jacobian.T @ (weight * left) - bound.T @ missing[missing > 0]
-        return precision + bound.T @ bound, slope - (theta - self.centre) / self.sd**2
+        return precision + bound.T @ bound, slope - self.believed @ (theta - self.centre)
 
     def _missing(self, loss: Loss) -> Floats:
         """Return by how many sd diverged runs lie too near lr*, 0 where far enough."""
@@ -290,10 +272,15 @@ def _variance(excess: Floats, sigma: float) -> Floats:
 
 
 def _beliefs(prior: Priors, cells: int, loss: float) -> tuple[Floats, Floats]:
-    """Return mean and sd (P,) of theta before any run."""
+    """Return mean (P,) and precision (P, P) of theta before any run."""
     laws: list[Normal] = [prior.level, prior.size_slope, prior.token_slope, prior.noise_batch]
     laws += [prior.noise_batch_slope, prior.batch, prior.batch_slope]
     laws += [prior.log_k_low, prior.log_k_high, prior.log_k_batch, prior.log_k_batch]
+    laws += [prior.depth_slope, prior.depth_slope]
     own = [Normal(loss, FLOOR_SD), Normal(0.0, prior.lr_scatter), Normal(0.0, prior.batch_scatter)]
     every = laws + [belief for belief in own for _ in range(cells)]
-    return np.array([b.mean for b in every]), np.array([b.sd for b in every])
+    precision = np.diag([b.sd**-2.0 for b in every])
+    if prior.sides is not None:
+        apart = np.array([[1.0, -1.0], [-1.0, 1.0]]) / prior.sides**2
+        precision[CURVATURE, CURVATURE] += np.kron(np.eye(2), apart)
+    return np.array([b.mean for b in every]), precision

@@ -1,9 +1,10 @@
 """Where the next run goes, judged by replays on the Step Law runs: `make bench-design`.
 
-Run with `python -m tests.benchmarks.bench_design [--seeds 50] [--only regrets|equal|size|r2]`, two
-processes at most. Regrets are nats on the frozen surfaces. "blind" has everything fitted on these
+Run with `python -m tests.benchmarks.bench_design [--seeds 50] [--only PART]`, two processes at
+most. Regrets are nats on the frozen surfaces. "blind" has everything fitted on these
 runs switched off (`--without-prior steplaw`): the headline. Policies that look at no prior buy once
-and are judged twice. All recommend from the same joint surface; they differ in what they bought.
+and are judged twice. All recommend from the same joint surface and differ in what they bought, but
+for "v-optimal alone", which fits its own runs without a prior.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from planner.sweep.replay.buy import buy
 from planner.sweep.replay.joint import recommend
 from planner.sweep.replay.pool import Pool, Target, pool_for
 from planner.sweep.replay.score import Score, Study
-from tests.benchmarks import replay_r2, replay_size, steplaw
+from tests.benchmarks import replay_forms, replay_r2, replay_size, steplaw
 from tests.benchmarks.regret_surface import RULES, frozen
 
 Cell = tuple[float, float]
@@ -38,9 +39,13 @@ CAP, BUDGET = 0.3, 0.5
 WORKERS = 2
 LOOKS_AT_PRIORS = ("ours", "v-optimal")
 SETTINGS = {"with": "", "blind": "steplaw"}
+USUAL = "v-optimal alone"
+"""V-optimal as it is usually run: what it buys and what it recommends come from its own fit of the
+runs, beliefs no more than orders of magnitude (`--without-prior all`)."""
 EQUAL = {
     "ours": (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3),
     "v-optimal": (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.6),
+    USUAL: (0.03, 0.05, 0.1, 0.2, 0.3, 0.6, 1.0, 2.0),
     "random": (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.6, 1.0, 2.0),
     "tpe": (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.6, 1.0),
 }
@@ -71,10 +76,12 @@ def run(case: Case) -> tuple[dict[str, Score], float]:
     pool = pool_of(case.cell, case.cap)
     flops = case.budget * pool.target.flops
     study = Study(pool, flops, frozen()[case.cell])
+    usual = case.policy == USUAL
+    make = POLICIES["v-optimal" if usual else case.policy]
     scores, bought = {}, []
-    for name, without in SETTINGS.items():
+    for name, without in ({"blind": "all"} if usual else SETTINGS).items():
         if not bought or case.policy in LOOKS_AT_PRIORS:
-            policy = POLICIES[case.policy](without)
+            policy = make(without)
             bought = [buy(pool.drawn(s), policy, flops, s).seen for s in range(case.seeds)]
         scores[name] = study.judge(bought, recommend, without)
     return scores, time.process_time() - start
@@ -135,7 +142,7 @@ def equal(seeds: int) -> None:
     print("\ncompute for equal regret, blind, cell X: median regret by budget")
     for policy, budgets in EQUAL.items():
         line = "  ".join(f"{b:g}x {r:.4f}" for b, r in zip(budgets, curves[policy], strict=True))
-        print(f"  {policy:10s} {line}")
+        print(f"  {policy:16s} {line}")
     for budget, regret in zip(EQUAL["ours"], curves["ours"], strict=True):
         needs = {policy: _needed(EQUAL[policy], curves[policy], regret) for policy in EQUAL}
         line = "  ".join(
@@ -158,6 +165,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "equal": lambda seeds: equal(max(1, seeds // 2)),
     "size": lambda seeds: replay_size.main(max(1, seeds // 5)),
     "r2": lambda seeds: replay_r2.main(max(1, seeds // 5)),
+    "forms": lambda _: replay_forms.main(),
 }
 """The tables, with how many of the seeds each takes."""
 

@@ -18,12 +18,20 @@ import pandas as pd
 
 from planner.arrays import Floats
 from planner.fit.engine import fit_loss
+from planner.fit.floors import SCATTER
 from planner.fit.law_fit import LawFit, fit_law
 from planner.fit.laws import Law
 from planner.fit.points import Points
 from planner.fit.registry import law_named
 from planner.sweep.replay.buy import buy
-from planner.sweep.replay.joint import JointDesign, cells_of, posterior, regret, target_losses
+from planner.sweep.replay.joint import (
+    JointDesign,
+    cells_of,
+    losses_at,
+    posterior,
+    regret,
+    target_losses,
+)
 from planner.sweep.replay.policies import CostRandomPolicy, GridPolicy, RandomPolicy
 from planner.sweep.replay.pool import Offer, Policy, Pool, Seen, Target, same_cell
 from tests.benchmarks import steplaw
@@ -31,8 +39,6 @@ from tests.benchmarks.bench_extrapolation import observations
 from tests.benchmarks.draws_design import DRIFT, DrawsDesign
 
 DATA = Path("../shared/data")
-LAW_SCATTER = 0.005
-"""sd of a cell's floor round a law of N and D, nats: the seed noise believed in."""
 SHARE = 0.1
 """Share of the train FLOPs that may be bought."""
 TASKS = {"data_constrained": ("data-constrained", 0.86, 0.86), "farseer": ("farseer", 0.93, 0.88)}
@@ -119,7 +125,7 @@ def joint_r2(pool: Pool, test: Seen, seen: Seen) -> float:
     known = ~same_cell(*cells.T, (pool.target.params, pool.target.tokens))
     n, d = cells[known].T
     floors = observations(n, d, 6 * n * d, floor[known])
-    law = fit_loss(floors, weights=1.0 / (sd[known] ** 2 + LAW_SCATTER**2))
+    law = fit_loss(floors, weights=1.0 / (sd[known] ** 2 + SCATTER**2))
     level = law.predict(test.params[:1], test.tokens[:1])[0].value
     return r_squared(level + surface.excess(test, surface.mean), test.loss)
 
@@ -148,6 +154,7 @@ def main(seeds: int, report: Callable[[str], None] = print) -> None:
     designs = (
         JointDesign("ours", regret, "steplaw"),
         JointDesign("v-optimal", target_losses, "steplaw"),
+        JointDesign("predict", losses_at(test), "steplaw", law=True),
     )
     for policy in (RandomPolicy(), CostRandomPolicy(), GridPolicy(), *designs):
         _tell(policy, score(pool, policy, lambda seen: joint_r2(pool, test, seen), seeds), report)

@@ -5,6 +5,7 @@ import numpy as np
 from planner.decide.recommend import aim, recommend
 from planner.fit.priors import Normal
 from planner.fit.surface import Surface
+from planner.fit.unknowns import CURVATURE, DEPTH
 from tests.fit.surface_world import CELLS, PRIOR, TARGET, World, grid
 
 
@@ -49,6 +50,7 @@ def test_the_aim_is_the_regret_of_a_small_error():
     at = recommend(surface, *TARGET)
     error = np.zeros(len(surface.mean))
     error[0] = 0.1
-    k = np.exp(surface.mean[7:9]).mean()
+    away = np.log(np.array(TARGET) / [PRIOR.params, PRIOR.tokens])
+    k = np.exp(surface.mean[CURVATURE][:2] + surface.mean[DEPTH] @ away).mean()
     assert np.isclose(((aim(surface, *TARGET) @ error) ** 2).sum(), k * 0.1**2)
     assert at.expected_regret > 0

@@ -47,6 +47,8 @@ class World:
     h: float = 0.02
     noise: float = 0.002
     edge: float = 12.0
+    shallower: tuple[float, float] = (0.0, 0.0)
+    """Exponents in N and D of how deep basins are."""
 
     def log_lr(self, params, tokens, batch):
         n, d = np.log(params / 2e8), np.log(tokens / 4e9)
@@ -61,7 +63,9 @@ class World:
         u = np.log(runs.lr) - self.log_lr(runs.params, runs.tokens, runs.batch_tokens)
         v = np.log(runs.batch_tokens) - self.log_batch(runs.tokens)
         floor = 1.7 + 400 * runs.params**-0.34 + 400 * runs.tokens**-0.28
-        loss = floor + np.where(u < 0, *self.k) * u**2 + self.h * v**2
+        m, t = self.shallower
+        depth = (runs.params / 2e8) ** m * (runs.tokens / 4e9) ** t
+        loss = floor + depth * (np.where(u < 0, *self.k) * u**2 + self.h * v**2)
         return np.where(u > np.log(self.edge), np.nan, loss + self.noise * rng.normal(size=len(u)))
 
     def regret(self, lr, batch, params, tokens):

@@ -26,7 +26,7 @@ def test_without_step_law_nothing_of_it_is_left() -> None:
 
 
 def test_other_sources_hold_the_step_law_within_two_sd() -> None:
-    known, blind = STEP_LAW.beliefs, OTHERS.beliefs
+    known, blind = STEP_LAW.beliefs, OTHERS
     for name in ("level", "size_slope", "token_slope", "noise_batch", "batch", "batch_slope"):
         ours = getattr(blind, name)
         assert abs(getattr(known, name).mean - ours.mean) < 2 * ours.sd

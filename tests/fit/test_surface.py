@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from planner.fit.surface import SHARED, Surface
+from planner.fit.surface import Surface
+from planner.fit.unknowns import CURVATURE, DEPTH, SHARED
 from tests.fit.surface_world import CELLS, PRIOR, Runs, World, grid
 
 
@@ -93,3 +96,19 @@ def test_regret_and_optimum_of_a_known_cell():
     off = Runs(np.array([1e8]), np.array([2e9]), np.array([2.0**18]), np.exp([log_lr + 1]))
     true = world.k[1] + world.h * (np.log(2.0**18) - world.log_batch(2e9)) ** 2
     np.testing.assert_allclose(found.excess(off, found.mean), true, rtol=0.2)
+
+
+def test_both_sides_of_a_basin_are_believed_alike_where_no_spread_was_measured():
+    """ln k below and above differ by their means within ``sides``, however wide each alone is."""
+    sds = []
+    for prior in (PRIOR, replace(PRIOR, sides=None)):
+        covariance = Surface.believed(prior, CELLS).covariance[CURVATURE, CURVATURE]
+        sds.append(np.sqrt(np.array([1, -1]) @ covariance[:2, :2] @ np.array([1, -1])))
+    assert sds[0] < PRIOR.sides < sds[1]
+
+
+def test_basins_that_grow_shallower_are_seen():
+    world = World(noise=1e-4, shallower=(-0.2, -0.3))
+    runs = grid()
+    found = fitted(runs, world.loss(runs, np.random.default_rng(0)))
+    np.testing.assert_allclose(found.mean[DEPTH], [-0.2, -0.3], atol=0.06)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
 from planner.fit.regret import fit_regret
 from planner.sweep.replay.buy import buy
-from planner.sweep.replay.joint import JointDesign, recommend, regret, target_losses
+from planner.sweep.replay.joint import JointDesign, losses_at, recommend, regret, target_losses
 from planner.sweep.replay.policies import CostRandomPolicy, GridPolicy, RandomPolicy
-from planner.sweep.replay.pool import Policy, Pool, Target, cell_labels, pool_for, same_cell
+from planner.sweep.replay.pool import Policy, Pool, Seen, Target, cell_labels, pool_for, same_cell
 from planner.sweep.replay.score import Study
 from planner.sweep.search import TpePolicy
 from tests.sweep.replay_world import TARGET, best, table
 
 FLOPS = 6 * TARGET[0] * TARGET[1]
+OF_TARGET = np.flatnonzero(same_cell(table().params, table().tokens, TARGET))
+TESTED = Seen(*(getattr(table(), f.name)[OF_TARGET] for f in fields(Seen)))
 POLICIES: tuple[Policy, ...] = (
     RandomPolicy(),
     CostRandomPolicy(),
@@ -22,6 +26,7 @@ POLICIES: tuple[Policy, ...] = (
     TpePolicy(),
     JointDesign("v-optimal", target_losses, "steplaw"),
     JointDesign("ours", regret, "steplaw"),
+    JointDesign("predict", losses_at(TESTED), "steplaw", law=True),
 )
 
 

@@ -1,8 +1,9 @@
 """The joint surface under the replay: its recommendation, our design, and V-optimal on it.
 
-Both designs spend a share of the budget a round on what :func:`planner.sweep.design.design` ranks
-first, and differ in their aim alone: ours is the regret of the recommendation, V-optimal's the loss
-of the target cell over a grid of lr and batch round its expected optimum.
+The designs spend a share of the budget a round on what :func:`planner.sweep.design.design` ranks
+first, and differ in their aim: ours is the regret of the recommendation, V-optimal's the loss of
+the target cell over a grid of lr and batch round its expected optimum, but for its floor. The third
+aims at losses themselves, with the floors tied by a law that drifts (:mod:`planner.fit.floors`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import numpy as np
 
 from planner.arrays import Floats
 from planner.decide import recommend as decide
+from planner.fit.floors import tied
 from planner.fit.priors import Priors
-from planner.fit.surface import Surface, Unknowns
+from planner.fit.surface import Surface
+from planner.fit.unknowns import Unknowns
 from planner.sweep.design import Candidates, design
 from planner.sweep.replay.pool import Offer, Positions, Seen, Target
 from planner.sweep.replay.recommend import LEVELS, Recommended
@@ -43,11 +46,11 @@ def recommend(seen: Seen, target: Target, without: str) -> Recommended:
 def posterior(seen: Seen, cells: Floats, target: Target, without: str) -> Surface:
     """Return the surface over ``cells`` (K, 2), those seen among them, given what was seen.
 
-    The beliefs stand at the middle of the runs seen; before any, at the target.
+    The beliefs stand at the target: published levels hold there, and what cheap runs say of them
+    is carried over by exponents that are uncertain. Anchored at the runs it was the other way.
     """
-    here = np.stack([seen.params, seen.tokens], axis=1) if len(seen) else _cell(target)
-    n, d = np.exp(np.log(here).mean(axis=0))
-    prior = Priors.published(float(n), float(d), without=(without,) if without else ())
+    families = (without,) if without else ()
+    prior = Priors.published(target.params, target.tokens, without=families)
     return Surface.believed(prior, cells).given(seen, seen.loss)
 
 
@@ -78,13 +81,26 @@ def target_losses(surface: Surface, target: Target) -> Floats:
     return gradient
 
 
+def losses_at(rows: Seen | Offer) -> Aim:
+    """Return the aim whose trace is the mean variance of the losses of ``rows``, floors and all."""
+
+    def aim(surface: Surface, target: Target) -> Floats:
+        return np.asarray(surface.gradient(rows, surface.mean)[0] / np.sqrt(len(rows)))
+
+    return aim
+
+
 @dataclass(frozen=True)
 class JointDesign:
-    """Buys what saves most of its aim per FLOP under the joint surface."""
+    """Buys what saves most of its aim per FLOP under the joint surface.
+
+    ``law`` says that a law ties the floors: it is needed where the aim holds losses themselves.
+    """
 
     name: str
     aim: Aim
     without: str = ""
+    law: bool = False
 
     def propose(
         self, offer: Offer, seen: Seen, target: Target, left: float, rng: np.random.Generator
@@ -95,5 +111,6 @@ class JointDesign:
         candidates = Candidates.of(surface, offer, offer.flops, rng)
         share = min(left, ROUND * (left + float(seen.flops.sum())))
         aim = self.aim(surface, target)
-        chosen = design(candidates, surface.covariance, aim, budget=left, at_least=share)
+        known = tied(surface, target.params, target.tokens) if self.law else surface.covariance
+        chosen = design(candidates, known, aim, budget=left, at_least=share)
         return np.array([row for choice in chosen for row in choice.rows], dtype=np.intp)
