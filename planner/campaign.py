@@ -18,7 +18,7 @@ from planner.errors import LedgerError
 from planner.ledger import Ledger
 from planner.offline import write_conclusion
 from planner.run import Round
-from planner.space import SearchSpace, dump_space, load_space
+from planner.space import ExecutorChoice, SearchSpace, dump_space, load_space
 from planner.study import describe_environment, read_study, write_json
 from planner.sweep.events import Executor
 from planner.sweep.inline import InlineExecutor
@@ -186,9 +186,18 @@ def _write_setup(folder: Path, setup: Setup) -> None:
 
 
 def _executor(space: SearchSpace) -> Callable[[], Executor]:
-    if space.executor.name == "inline":
+    choice = space.executor
+    if choice.name == "inline":
         return InlineExecutor
-    return lambda: LocalExecutor(space.executor.workers)
+    if choice.name == "ray":
+        return lambda: _on_ray(choice)
+    return lambda: LocalExecutor(choice.processes)
+
+
+def _on_ray(choice: ExecutorChoice) -> Executor:
+    from planner.sweep.cluster import RayExecutor
+
+    return RayExecutor(choice)
 
 
 def _watch(stack: ExitStack, setup: Setup) -> Watch:

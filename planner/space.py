@@ -211,10 +211,38 @@ class Target(_Part):
 
 
 class ExecutorChoice(_Part):
-    """Where trials run; the plan does not depend on it."""
+    """Where trials run, and what each may use; the plan does not depend on it.
 
-    name: Literal["inline", "local"] = "local"
-    workers: Annotated[int, Field(ge=1)] = Field(default_factory=lambda: os.cpu_count() or 1)
+    ``workers`` trials at once: by default one per core of this machine, on Ray as many as there is
+    room for. ``cpus_per_trial`` and ``gpus_per_trial`` (a share of one device below 1) hold on each
+    of ``nodes_per_trial`` nodes. ``address`` of a Ray cluster (``auto`` or host:port); without one
+    Ray is started on this machine. It stays out of the study folder.
+    """
+
+    name: Literal["inline", "local", "ray"] = "local"
+    workers: Annotated[int, Field(ge=1)] | None = None
+    address: Annotated[str | None, Field(exclude=True)] = None
+    cpus_per_trial: Annotated[float, Field(gt=0)] = 1
+    gpus_per_trial: Annotated[float, Field(ge=0)] = 0
+    nodes_per_trial: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    def processes(self) -> int:
+        """Trials at once on this machine."""
+        return self.workers or os.cpu_count() or 1
+
+    @model_validator(mode="after")
+    def _of_ray(self) -> Self:
+        mine = {"address", "gpus_per_trial", "nodes_per_trial"} & self.model_fields_set
+        if self.name != "ray" and any(getattr(self, name) not in (None, 0, 1) for name in mine):
+            raise ValueError(
+                f"is {self.name}, and {', '.join(sorted(mine))} are for Ray: use --executor ray"
+            )
+        if self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
+            raise ValueError(
+                f"asks for {self.gpus_per_trial:g} GPUs per trial; above 1 they are whole devices"
+            )
+        return self
 
 
 class SearchSpace(_Part):

@@ -99,7 +99,10 @@ class Executor(Protocol):
     Each submitted job yields any number of Progress and then exactly one Ended or Died.
     """
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """How many jobs run at once; it may change while they do."""
+        ...
 
     def submit(self, job: Job) -> None:
         """Queue a job; returns at once."""

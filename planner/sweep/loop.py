@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from planner.errors import LedgerError, TooManyFailuresError
@@ -18,11 +18,12 @@ from planner.fit.held_out import Prediction
 from planner.ledger import Ledger
 from planner.proxy import Outcome, Proxy, ProxySpec, load_proxy
 from planner.run import Round, Run, Status, Trial
-from planner.space import SearchSpace
-from planner.sweep.events import Died, Ended, Event, Executor, Job, Progress
+from planner.space import ExecutorChoice, SearchSpace
+from planner.sweep.events import Died, Ended, Event, Executor, Job, Progress, Resources
 from planner.sweep.layout import Layout, lay_out
 from planner.sweep.limits import Limits
 from planner.sweep.policy import POLICY_VERSION, next_round, wants_prediction
+from planner.sweep.resources import resources_of
 from planner.sweep.stages import held_out
 from planner.sweep.state import StudyState
 from planner.sweep.watch import Watch
@@ -42,6 +43,11 @@ class Bench:
     proxy: Proxy
     recipe: Mapping[str, Any]
     host: str
+    executor: ExecutorChoice = field(default_factory=ExecutorChoice)
+
+    def resources(self, trial: Trial) -> Resources:
+        """Return what an attempt at a trial occupies."""
+        return resources_of(self.executor, self.proxy, trial)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ class Setup:
     @property
     def bench(self) -> Bench:
         """What its rounds are run on."""
-        return Bench(self.spec, self.proxy, self.recipe, self.space.executor.name)
+        choice = self.space.executor
+        return Bench(self.spec, self.proxy, self.recipe, choice.name, choice)
 
 
 def prepare(space: SearchSpace) -> Setup:
@@ -163,7 +170,9 @@ class RoundRunner:
         parent = None if trial.parent is None else str(self._ledger.checkpoint_dir(trial.parent))
         folder = str(self._ledger.checkpoint_dir(key))
         self._running[key] = cost
-        self._executor.submit(Job(key, trial, attempt, self._bench.spec, folder, parent))
+        needs = self._bench.resources(trial)
+        job = Job(key, trial, attempt, self._bench.spec, folder, parent, resources=needs)
+        self._executor.submit(job)
 
     def _handle(self, event: Event) -> list[str]:
         """Take one event; return the keys that must be tried again."""

@@ -156,9 +156,7 @@ def attack(path):
 
 
 @pytest.mark.parametrize("damage", [cut, flip, empty, attack])
-def test_a_damaged_state_is_told_and_the_one_before_it_taken(
-    proxy, tmp_path, monkeypatch, damage
-):
+def test_a_damaged_state_is_told_and_the_one_before_it_taken(proxy, tmp_path, monkeypatch, damage):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("planner.proxies._loop.SAVE_SECONDS", 0.0)
     monkeypatch.setattr("planner.proxies._loop.SAVE_SHARE", math.inf)

@@ -1,0 +1,89 @@
+"""A trial as the stream of its events, and what a machine must have in common with its driver.
+
+    Progress, Progress, ..., Ended        out of one generator, which a cluster carries home
+
+The trial trains in a thread beside the generator, so that a request to leave (an interrupt of the
+main thread, as Ray sends it) reaches a trial that is in the middle of a step: it hears of it at its
+next report.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from queue import SimpleQueue
+from threading import Event as Flag
+from threading import Thread
+
+from planner.errors import UsageError
+from planner.proxy import Preempted
+from planner.sweep.events import Died, Ended, Event, Job, Progress
+from planner.sweep.worker import run_job
+
+
+def stream_job(job: Job) -> Iterator[Event]:
+    """Train a job's trial and yield what it tells, its end last."""
+    events: SimpleQueue[Event] = SimpleQueue()
+    leave = Flag()
+
+    def emit(progress: Progress) -> None:
+        if leave.is_set():
+            raise Preempted("asked to leave")
+        events.put(progress)
+
+    Thread(target=lambda: events.put(run_job(job, emit)), name="planner-trial", daemon=True).start()
+    while True:
+        try:
+            event = events.get()
+        except KeyboardInterrupt:
+            leave.set()
+            continue
+        yield event
+        if isinstance(event, Ended | Died):
+            return
+
+
+def make_probe() -> Callable[[str], dict[str, str]]:
+    """Return a function that tells what a machine must have in common with the driver.
+
+    It refers to nothing of this package, so that it also runs where the package is missing.
+    """
+
+    def probe(folder: str) -> dict[str, str]:
+        import os
+        import platform
+        from importlib.metadata import PackageNotFoundError, version
+
+        facts = {"host": platform.node(), "folder": folder if os.path.isdir(folder) else "missing"}
+        facts["python"] = ".".join(platform.python_version_tuple()[:2])
+        for name in ("ray", "scaling-planner"):
+            try:
+                facts[name] = version(name)
+            except PackageNotFoundError:
+                facts[name] = "missing"
+        return facts
+
+    return probe
+
+
+def refuse_unlike(theirs: Mapping[str, str], folder: str) -> None:
+    """Raise UsageError when a machine cannot run trials as the driver would, with what differs."""
+    ours = make_probe()(folder)
+    unlike = [name for name in ("python", "ray", "scaling-planner") if theirs[name] != ours[name]]
+    if unlike:
+        differs = " and ".join(f"{name} {theirs[name]}, not {ours[name]}" for name in unlike)
+        raise UsageError(
+            f"node {theirs['host']} of the Ray cluster has {differs}, which the driver has: "
+            "install the driver's versions there, or start the sweep from such an environment"
+        )
+    if theirs["folder"] != ours["folder"]:
+        raise UsageError(
+            f"node {theirs['host']} of the Ray cluster has no folder {folder}: start the sweep in "
+            "a folder that all nodes share"
+        )
+
+
+def enter(folder: str) -> None:
+    """Work in the driver's folder, so that relative paths mean the same. Raises OSError."""
+    if os.getcwd() != folder:
+        os.chdir(folder)
