@@ -11,7 +11,7 @@ demo: .venv/demo.ok
 	$(RUN)/planner sweep search_spaces/quickstart.yaml --out $(DEMO) --seed $(SEED)
 
 test: .venv/test.ok lint
-	$(RUN)/pytest -n 2
+	$(RUN)/pytest -n 2 --dist loadgroup
 
 lint: .venv/test.ok
 	$(BIN)/ruff format --check .

@@ -27,6 +27,10 @@ BYTES_PER_PARAM = 16
 MEGABYTE = 1 << 20
 
 SAYS = ("cpus", "gpus", "nodes", "memory")
+"""What a proxy may say of a trial."""
+
+HELD = ("CPU", "GPU", "memory")
+"""What Ray calls what a node has."""
 
 
 def resources_of(choice: ExecutorChoice, proxy: Proxy, trial: Trial) -> Resources:
@@ -40,19 +44,29 @@ def resources_of(choice: ExecutorChoice, proxy: Proxy, trial: Trial) -> Resource
     )
     say = getattr(proxy, "resources", None)
     if say is None:
-        return asked
+        return _spreadable(asked, proxy)
     said: Mapping[str, float] = say(trial)
     if wrong := [name for name in said if name not in SAYS or not said[name] >= 0]:
         raise SpaceError(
             f"the proxy's resources(trial) says {wrong[0]} = {said[wrong[0]]}; it may say "
             f"{', '.join(SAYS)}, none of them negative"
         )
-    return Resources(
+    found = Resources(
         said.get("cpus", asked.cpus),
         said.get("gpus", asked.gpus),
         int(said.get("nodes", asked.nodes)),
         int(said.get("memory", asked.memory)),
     )
+    return _spreadable(found, proxy)
+
+
+def _spreadable(asked: Resources, proxy: Proxy) -> Resources:
+    if asked.nodes > 1 and "distributed" not in proxy.capabilities:
+        raise SpaceError(
+            f"a trial asks for {asked.nodes} nodes, and the proxy does not say that it can train "
+            'on several: give it the capability "distributed", or ask for one node'
+        )
+    return asked
 
 
 def fits(node: Mapping[str, float], need: Resources) -> int:
@@ -75,17 +89,17 @@ def room(nodes: Sequence[Mapping[str, float]], need: Resources) -> int:
 
 def too_large(need: Resources, nodes: Sequence[Mapping[str, float]]) -> str:
     """Say that no node holds a trial, and what to do."""
-    asked = f"{need.cpus:g} CPUs, {need.gpus:g} GPUs, {need.memory / MEGABYTE:.0f} MB"
-    held = sorted(
-        f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs, "
-        f"{node.get('memory', 0) / MEGABYTE:.0f} MB"
-        for node in nodes
-    )
+    held = sorted(_amounts(*(node.get(name, 0) for name in HELD)) for node in nodes)
     return (
-        f"a trial asks for {asked} on one node, and no node of the Ray cluster is that large (the "
-        f"largest has {held[-1]}): ask for less (--cpus-per-trial, --gpus-per-trial, or what the "
-        "proxy's resources(trial) says), or add such a node"
+        f"a trial asks for {_amounts(need.cpus, need.gpus, need.memory)} on {need.nodes} node(s), "
+        f"and the Ray cluster has too few nodes that large (the largest of {len(nodes)} has "
+        f"{held[-1]}): ask for less (--cpus-per-trial, --gpus-per-trial, or what the proxy's "
+        "resources(trial) says), or add such a node"
     )
+
+
+def _amounts(cpus: float, gpus: float, memory: float) -> str:
+    return f"{cpus:g} CPUs, {gpus:g} GPUs, {memory / MEGABYTE:.0f} MB"
 
 
 def _memory(proxy: Proxy, trial: Trial) -> int:

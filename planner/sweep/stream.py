@@ -9,20 +9,28 @@ next report.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event as Flag
 from threading import Thread
 
 from planner.errors import UsageError
-from planner.proxy import Preempted
+from planner.proxy import Outcome, Preempted
+from planner.run import Status
 from planner.sweep.events import Died, Ended, Event, Job, Progress
 from planner.sweep.worker import run_job
 
+WATCH_SECONDS = 1.0
+"""How often a trial on several nodes looks after the others."""
 
-def stream_job(job: Job) -> Iterator[Event]:
-    """Train a job's trial and yield what it tells, its end last."""
+
+def stream_job(job: Job, watch: Callable[[], str] | None = None) -> Iterator[Event]:
+    """Train a job's trial and yield what it tells, its end last.
+
+    ``watch`` is asked every second; what it says is why the trial has failed.
+    """
     events: SimpleQueue[Event] = SimpleQueue()
     leave = Flag()
 
@@ -34,10 +42,16 @@ def stream_job(job: Job) -> Iterator[Event]:
     Thread(target=lambda: events.put(run_job(job, emit)), name="planner-trial", daemon=True).start()
     while True:
         try:
-            event = events.get()
+            event = events.get(timeout=WATCH_SECONDS if watch else None)
         except KeyboardInterrupt:
             leave.set()
             continue
+        except Empty:
+            if watch and (note := watch()):
+                outcome = Outcome(Status.FAILED, math.nan, math.nan, job.trial.fork_at, note)
+                event = Ended(job.key, job.attempt, outcome, {}, 0.0, job.device)
+            else:
+                continue
         yield event
         if isinstance(event, Ended | Died):
             return

@@ -1,4 +1,4 @@
-"""Trials on a Ray cluster: plain tasks, their events streamed home; the only file that knows Ray.
+"""Trials on a Ray cluster: plain tasks, their events streamed home; the only room that knows Ray.
 
     trial = one task that yields Progress, ..., Ended       (a streaming generator, retried by us)
 
@@ -9,27 +9,26 @@ exception of the user's is an Ended with its traceback. The streams are the only
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import signal
-import socket
 import time
 from collections import deque
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
-from ray.exceptions import LocalRayletDiedError, NodeDiedError, RayError, WorkerCrashedError
+from ray.exceptions import LocalRayletDiedError, NodeDiedError, RayError
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from planner.errors import PlannerError, UsageError
 from planner.space import ExecutorChoice
+from planner.sweep.cluster.session import alive_nodes, answers, attach, start_own
+from planner.sweep.cluster.tasks import how_it_ended, start
 from planner.sweep.events import Died, Event, Job, Progress, Resources
 from planner.sweep.resources import fits, room, too_large
-from planner.sweep.stream import enter, make_probe, refuse_unlike, stream_job
+from planner.sweep.stream import make_probe, refuse_unlike
 
 GRACE_SECONDS = 5.0
 """How long a trial that is told to stop may take to its next report."""
@@ -42,9 +41,6 @@ HEAD_SECONDS = 20.0
 
 RECONNECT_SECONDS = 120.0
 """How long a lost cluster may take to come back."""
-
-STORE_BYTES = 100 << 20
-"""Object store of a Ray started here; a curve is the largest thing that passes through it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +66,9 @@ class RayExecutor:
         self._leaving: dict[Any, _Leaving] = {}
         self._probes: dict[Any, str] = {}
         self._nodes: dict[str, dict[str, float]] = {}
-        self._largest: list[dict[str, float]] = []
+        self._seen: list[dict[str, float]] = []
+        self._groups: dict[str, PlacementGroup] = {}
+        self._lost = False
         self._looked = self._answered = 0.0
         self._ours = not ray.is_initialized()
         self._connect()
@@ -86,15 +84,14 @@ class RayExecutor:
 
     def submit(self, job: Job) -> None:
         """Queue a job. Raises UsageError when no node was ever large enough for it."""
-        need = job.resources
-        if not any(fits(node, need) for node in self._largest):
-            raise UsageError(too_large(need, self._largest))
-        folder = job.checkpoint_dir if "://" in job.checkpoint_dir else None
-        job = replace(job, checkpoint_dir=folder or os.path.abspath(job.checkpoint_dir))
-        if job.parent_dir and "://" not in job.parent_dir:
-            job = replace(job, parent_dir=os.path.abspath(job.parent_dir))
-        stream = _trial.options(**_options(need)).remote(job, self._folder)
+        if sum(fits(node, job.resources) > 0 for node in self._seen) < job.resources.nodes:
+            raise UsageError(too_large(job.resources, self._seen))
+        parent = job.parent_dir and os.path.abspath(job.parent_dir)
+        job = replace(job, checkpoint_dir=os.path.abspath(job.checkpoint_dir), parent_dir=parent)
+        stream, group = start(job, self._folder)
         self._streams[stream] = job
+        if group is not None:
+            self._groups[job.key] = group
 
     def next_event(self, timeout: float | None = None) -> Event | None:
         """Wait for the next event of the jobs in hand, at most ``timeout`` seconds."""
@@ -111,7 +108,10 @@ class RayExecutor:
                 self._look()
             if left <= 0 and not self._events:
                 return None
-        return self._events.popleft()
+        event = self._events.popleft()
+        if not isinstance(event, Progress) and event.key in self._groups:
+            remove_placement_group(self._groups.pop(event.key))
+        return event
 
     def cancel(self, key: str, note: str) -> None:
         """Ask a job to stop at its next report, and stop it by force after GRACE_SECONDS."""
@@ -122,14 +122,6 @@ class RayExecutor:
         for job in list(self._streams.values()):
             self._ask(job.key, "asked to leave; it saved its state if it can resume", counts=False)
 
-    def _ask(self, key: str, note: str, *, counts: bool) -> None:
-        for stream in [stream for stream, job in self._streams.items() if job.key == key]:
-            job = self._streams.pop(stream)
-            ray.cancel(stream)  # from now on the stream is cut, and only its end can be waited for
-            overdue = time.monotonic() + GRACE_SECONDS
-            died = Died(job.key, job.attempt, note, counts=counts)
-            self._leaving[stream.completed()] = _Leaving(stream, died, overdue)
-
     def close(self) -> None:
         """Stop what still runs; a cluster that was given stays up."""
         for stream in [*self._streams, *(one.stream for one in self._leaving.values())]:
@@ -138,6 +130,14 @@ class RayExecutor:
         self._streams, self._leaving = {}, {}
         if self._ours:
             ray.shutdown()
+
+    def _ask(self, key: str, note: str, *, counts: bool) -> None:
+        for stream in [stream for stream, job in self._streams.items() if job.key == key]:
+            job = self._streams.pop(stream)
+            ray.cancel(stream)  # from now on the stream is cut, and only its end can be waited for
+            overdue = time.monotonic() + GRACE_SECONDS
+            died = Died(job.key, job.attempt, note, counts=counts)
+            self._leaving[stream.completed()] = _Leaving(stream, died, overdue)
 
     def _receive(self, stream: Any) -> None:  # noqa: ANN401 - Ray's own type is private
         if (left := self._leaving.pop(stream, None)) is not None:
@@ -150,11 +150,10 @@ class RayExecutor:
             event = Died(job.key, job.attempt, "its task ended without a result")
         except LocalRayletDiedError:
             event = Died(job.key, job.attempt, "Ray died on the driver's machine", counts=False)
-            self._answered = -math.inf
+            self._lost = True
         except RayError as error:
-            event = Died(
-                job.key, job.attempt, _how(error), counts=not isinstance(error, NodeDiedError)
-            )
+            counts = not isinstance(error, NodeDiedError)
+            event = Died(job.key, job.attempt, how_it_ended(error), counts=counts)
         if isinstance(event, Progress):
             self._streams[stream] = job  # behind the others, so that none waits for a chatty one
         self._events.append(event)
@@ -165,17 +164,17 @@ class RayExecutor:
         for left in self._leaving.values():
             if left.overdue < now:
                 ray.cancel(left.stream, force=True)
-        if _answers(self._address):
-            self._answered = max(now, self._answered)
+        if self._lost or now - self._answered > HEAD_SECONDS:
+            self._come_back()
+        elif answers(self._address):
+            self._answered = now
             self._count_nodes()
             self._read_probes()
-        elif now - self._answered > HEAD_SECONDS:
-            self._come_back()
 
     def _count_nodes(self) -> None:
-        alive = {node["NodeID"]: node["Resources"] for node in _all_nodes() if node["Alive"]}
+        alive = alive_nodes()
         for name in alive.keys() - self._nodes.keys():
-            self._largest.append(alive[name])
+            self._seen.append(alive[name])
             if self._choice.address:
                 place = NodeAffinitySchedulingStrategy(name, soft=False)
                 probe = ray.remote(make_probe()).options(num_cpus=0, scheduling_strategy=place)
@@ -194,9 +193,9 @@ class RayExecutor:
 
     def _connect(self) -> None:
         if self._choice.address and self._ours:
-            _attach(self._choice.address)
+            attach(self._choice.address)
         elif self._ours:
-            _start(self._choice)
+            start_own(self._choice)
         self._address = ray.get_runtime_context().gcs_address
         self._nodes, self._probes = {}, {}
         self._answered = time.monotonic()
@@ -209,7 +208,8 @@ class RayExecutor:
         jobs = self._streams.values()
         self._events += [Died(job.key, job.attempt, lost, counts=False) for job in jobs]
         self._events += [left.died for left in self._leaving.values()]
-        self._streams, self._leaving, self._ours = {}, {}, True
+        self._streams, self._leaving, self._groups = {}, {}, {}
+        self._ours, self._lost = True, False
         ray.shutdown()
         give_up = time.monotonic() + RECONNECT_SECONDS
         while True:
@@ -222,83 +222,3 @@ class RayExecutor:
                         "has ended is kept: start the cluster again, and the same command goes on"
                     ) from error
                 time.sleep(LOOK_SECONDS)
-
-
-def _all_nodes() -> list[dict[str, Any]]:
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return nodes
-
-
-@ray.remote(max_retries=0, num_returns="streaming")
-def _trial(job: Job, folder: str) -> Iterator[Event]:
-    enter(folder)
-    yield from stream_job(replace(job, device="cuda:0" if ray.get_gpu_ids() else job.device))
-
-
-def _how(error: RayError) -> str:
-    """Say in a line how a task ended."""
-    if isinstance(error, NodeDiedError):
-        return "the node it ran on is gone"
-    if isinstance(error, WorkerCrashedError):
-        return "its process was killed; if nobody did that, the memory ran out"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"Ray ended it ({type(error).__name__}): {lines[-1][:300] if lines else 'no reason'}"
-
-
-def _options(need: Resources) -> dict[str, Any]:
-    """Return what Ray is asked for: small trials side by side, large ones spread."""
-    large = need.gpus >= 1 or need.cpus > 1
-    memory = {"memory": need.memory} if need.memory else {}
-    strategy = "SPREAD" if large else "DEFAULT"
-    return {
-        "num_cpus": need.cpus,
-        "num_gpus": need.gpus,
-        "scheduling_strategy": strategy,
-    } | memory
-
-
-def _start(choice: ExecutorChoice) -> None:
-    """Start Ray on this machine, listening on loopback alone."""
-    from ray._private import ray_constants
-
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False  # else Ray opens its ports on every interface
-    try:
-        _init(
-            address="local",
-            num_cpus=math.ceil(choice.processes * choice.cpus_per_trial),
-            include_dashboard=False,
-            object_store_memory=STORE_BYTES,
-        )
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
-
-
-def _attach(address: str) -> None:
-    if address != "auto" and not _answers(address):
-        raise UsageError(
-            f"no Ray cluster answers at {address}: give its head's HOST:PORT as `ray start --head` "
-            "prints it, or leave --ray-address out to start Ray on this machine"
-        )
-    try:
-        _init(address=address)
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        said = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")
-        raise UsageError(f"the Ray cluster at {address} cannot be joined: {said[:400]}") from error
-
-
-def _init(**options: Any) -> None:  # noqa: ANN401 - Ray's own
-    """Connect, leaving the signal that asks the sweep to stop as it was."""
-    before = signal.getsignal(signal.SIGTERM)
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    signal.signal(signal.SIGTERM, before)
-
-
-def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), LOOK_SECONDS).close()
-    except (OSError, ValueError):
-        return False
-    return True
