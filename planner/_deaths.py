@@ -9,7 +9,9 @@ killed takes its trials along and counts for none of them, unless the trial ran 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 INSIDE_DRIVER = "inline"
 """The executor whose trials run in the driver's own process."""
@@ -33,36 +35,25 @@ class _Trial:
 
 
 class Deaths:
-    """The deaths of a study's trials that have not ended yet."""
+    """The deaths of a study's trials that have not ended yet, from the events of its log."""
 
     def __init__(self) -> None:
         self._trials: dict[str, _Trial] = {}
 
-    def start(self, key: str, attempt: int, tokens: int, host: str) -> None:
-        """Begin an attempt at ``tokens``, on the executor named ``host``."""
-        self.of(key)
-        trial = self._trials.setdefault(key, _Trial())
-        trial.attempt, trial.reached = attempt, tokens
-        trial.may_kill_driver = host == INSIDE_DRIVER
-
-    def reach(self, key: str, attempt: int, tokens: int) -> None:
-        """Let an attempt have come as far as ``tokens``."""
-        trial = self._trials.get(key)
-        if trial is not None and trial.attempt == attempt:
-            trial.reached = max(trial.reached, tokens)
-
-    def lose(self, key: str, attempt: int, note: str, *, counts: bool) -> None:
-        """End an attempt without a result; ``counts`` if the trial may be the cause."""
-        trial = self._trials.get(key)
-        if trial is None or trial.attempt != attempt:
-            return
-        trial.may_kill_driver = False
-        if counts:
-            trial.dies(note)
-
-    def end(self, key: str) -> None:
-        """Forget a trial that has ended."""
-        self._trials.pop(key, None)
+    def see(self, event: Mapping[str, Any]) -> None:
+        """Take in an event of the log; those of older attempts tell nothing."""
+        kind = event["event"]
+        if kind == "started":
+            self._start(event)
+        elif kind == "ended":
+            self._end(event["run"])
+        elif kind in ("progress", "lost") and (trial := self._newest(event)):
+            if kind == "progress":
+                trial.reached = max(trial.reached, int(event["tokens"]))
+            elif event.get("counts", True):
+                trial.dies(event["note"])
+            else:
+                trial.may_kill_driver = False
 
     def of(self, key: str) -> tuple[int, str]:
         """Return a trial's deaths and the note of the last one; ask between two attempts."""
@@ -70,3 +61,17 @@ class Deaths:
         if trial.may_kill_driver:
             trial.dies("the driver died, in whose own process it ran (executor inline)")
         return trial.deaths, trial.note
+
+    def _start(self, event: Mapping[str, Any]) -> None:
+        self.of(event["key"])
+        trial = self._trials.setdefault(event["key"], _Trial())
+        trial.attempt, trial.reached = event["attempt"], int(event["fork_at"])
+        trial.may_kill_driver = event["host"] == INSIDE_DRIVER
+
+    def _end(self, run: Mapping[str, Any]) -> None:
+        if self._newest(run):
+            del self._trials[run["key"]]
+
+    def _newest(self, told: Mapping[str, Any]) -> _Trial | None:
+        trial = self._trials.get(told["key"])
+        return trial if trial is not None and trial.attempt == told["attempt"] else None

@@ -1,11 +1,11 @@
 """What every attempt at every trial has cost, whether or not its result counts.
 
     spent(attempt) = what its end says; without one (its process was killed)
-                   = flops_per_token * (min(reached + interval, last) - first)
+                   = flops_per_token * (min(reached + interval, last) - begin)
 
-with ``reached`` the tokens it last told of, ``last`` the trial's end, and ``interval`` = 10 % of
-the trial, how often it tells: never less than was really computed. Its device seconds are what its
-end says times the devices it held; without one
+with ``begin`` the tokens it resumed from, ``reached`` those it last told of, ``last`` the trial's
+end, and ``interval`` = 10 % of the trial, how often it tells: never less than was computed. Its
+device seconds are what its end says times the devices it held; without one
 
     seconds(attempt) = the seconds it last told of, stretched to the tokens it is charged for
                      = spent(attempt) / (slowest pace seen at its size), if it never told
@@ -28,12 +28,13 @@ class _Attempt:
     flops_per_token: float = 0.0
     devices: float = 1.0
     reached: int = 0
+    begin: int = 0
     told: float = 0.0
 
     @property
     def charged(self) -> float:
         interval = (self.last - self.first) / PROGRESS_MARKS
-        return min(self.reached + interval, self.last) - self.first
+        return min(self.reached + interval, self.last) - self.begin
 
     @property
     def spent(self) -> float:
@@ -42,9 +43,9 @@ class _Attempt:
     @property
     def seconds(self) -> float | None:
         """Wall seconds it may have run; None when it has told of none."""
-        if not self.told or self.reached <= self.first:
+        if not self.told or self.reached <= self.begin:
             return None
-        return self.told * max(1.0, self.charged / (self.reached - self.first))
+        return self.told * max(1.0, self.charged / (self.reached - self.begin))
 
     def mark(self, tokens: int) -> int:
         """Return how many marks lie behind ``tokens``."""
@@ -102,7 +103,7 @@ class Spend:
         devices: float = 1.0,
     ) -> None:
         """Begin an attempt that will go from the first to the second of ``tokens``."""
-        attempt = _Attempt(*tokens, flops_per_token, devices, reached=tokens[0])
+        attempt = _Attempt(*tokens, flops_per_token, devices, reached=tokens[0], begin=tokens[0])
         self._open.setdefault(key, {})[number] = attempt
 
     def watch(self, key: str, number: int) -> None:
@@ -123,11 +124,19 @@ class Spend:
             attempt.reached = max(attempt.reached, tokens)
             attempt.told = max(attempt.told, seconds)
 
-    def lose(self, key: str, number: int, seconds: float | None = None) -> None:
-        """Close an attempt whose process is gone at what it may have cost."""
+    def resume(self, key: str, number: int, tokens: int) -> None:
+        """Charge an attempt from ``tokens`` on only: it went on from a saved state."""
+        if attempt := self._find(key, number):
+            attempt.begin = attempt.reached = tokens
+
+    def lose(
+        self, key: str, number: int, seconds: float | None = None, tokens: int | None = None
+    ) -> None:
+        """Close an attempt without a result: at ``tokens``, or else at what it may have cost."""
         if attempt := self._find(key, number):
             known = attempt.seconds if seconds is None else seconds
-            self.pay(key, number, attempt.spent, known)
+            exact = attempt.flops_per_token * max(0, (tokens or 0) - attempt.begin)
+            self.pay(key, number, attempt.spent if tokens is None else exact, known)
 
     def pay(self, key: str, number: int, flops: float, seconds: float | None = None) -> None:
         """Close an attempt at its own figures; one already closed never gets cheaper."""

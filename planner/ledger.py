@@ -20,6 +20,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
 
+from planner._deaths import Deaths
 from planner._log import (
     SCHEMA_VERSION,
     append_line,
@@ -57,7 +58,7 @@ class Ledger:
         self.prediction: dict[str, Any] | None = None
         self.repaired = ""
         self.policies: tuple[str, ...] = ()
-        self._spend = Spend()
+        self._spend, self._deaths = Spend(), Deaths()
         self._trials = TrialIndex()
         self._clocks: dict[tuple[str, int], float] = {}
         self._lines = 0
@@ -115,6 +116,10 @@ class Ledger:
         """Return the number of the newest attempt at a trial; 0 before the first."""
         return self._spend.newest(key)
 
+    def deaths(self, key: str) -> tuple[int, str]:
+        """Return a trial's deaths on end that brought it no further, and the last one's note."""
+        return self._deaths.of(key)
+
     def stage_keys(self, stage: str) -> tuple[str, ...]:
         """Return the keys of the recorded runs a stage asked for, in the order it asked.
 
@@ -161,13 +166,13 @@ class Ledger:
         self._spend.watch(key, attempt)
         self._clocks[key, attempt] = time.monotonic()
 
-    def progress(self, key: str, attempt: int, tokens: int) -> None:
-        """Store that an attempt has come into another tenth of its trial; less is not stored.
+    def progress(self, key: str, attempt: int, tokens: int, *, resumed: bool = False) -> None:
+        """Store that an attempt resumed, or came into another tenth; less is not stored.
 
         It is not forced to the disk: what only a power cut can lose steers nothing.
         """
-        if self._spend.passes_mark(key, attempt, tokens):
-            reached = {"key": key, "attempt": attempt, "tokens": tokens}
+        if resumed or self._spend.passes_mark(key, attempt, tokens):
+            reached = {"key": key, "attempt": attempt, "tokens": tokens, "resumed": resumed}
             self._append("progress", reached | self._clock(key, attempt), durable=False)
 
     def ended(self, run: Run) -> bool:
@@ -183,9 +188,15 @@ class Ledger:
             append_line(self._table, encode_line(self.runs[run.key].to_json()), durable=False)
         return recorded
 
-    def lost(self, key: str, attempt: int, note: str) -> None:
-        """Store that an attempt ended without a result, and why; its seconds are paid for."""
-        content = {"key": key, "attempt": attempt, "note": note}
+    def lost(
+        self, key: str, attempt: int, note: str, tokens: int | None = None, *, counts: bool = True
+    ) -> None:
+        """Store that an attempt ended without a result, and why; its seconds are paid for.
+
+        ``tokens`` is how far it came, where that is known; ``counts`` says that the trial itself
+        may be the cause.
+        """
+        content = {"key": key, "attempt": attempt, "note": note, "tokens": tokens, "counts": counts}
         self._append("lost", content | self._clock(key, attempt))
         self._clocks.pop((key, attempt), None)
 
@@ -196,10 +207,6 @@ class Ledger:
     def predicted(self, prediction: Mapping[str, Any]) -> None:
         """Store a prediction, with the hash of the ledger as it stands before it."""
         self._append("predicted", {"ledger": self.hash(), "prediction": dict(prediction)})
-
-    def checkpoint_dir(self, key: str) -> Path:
-        """Return the folder of a trial's checkpoints."""
-        return self.folder / "checkpoints" / key
 
     def save_curve(self, key: str, curve: Mapping[str, Sequence[float]]) -> None:
         """Write curves/<key>.parquet, one float column per name."""
@@ -279,6 +286,7 @@ class Ledger:
         self._apply(json.loads(line))
 
     def _apply(self, event: Mapping[str, Any]) -> None:
+        self._deaths.see(event)
         match event["event"]:
             case "study":
                 pass
@@ -290,10 +298,13 @@ class Ledger:
                 self._spend.start(event["key"], event["attempt"], tokens, *cost)
             case "progress":
                 seconds = float(event.get("seconds", 0))
-                reached = int(event["tokens"])
-                self._spend.reach(event["key"], event["attempt"], reached, seconds)
+                key, attempt, reached = event["key"], event["attempt"], int(event["tokens"])
+                if event.get("resumed", False):
+                    self._spend.resume(key, attempt, reached)
+                self._spend.reach(key, attempt, reached, seconds)
             case "lost":
-                self._spend.lose(event["key"], event["attempt"], event.get("seconds"))
+                told = event.get("seconds"), event.get("tokens")
+                self._spend.lose(event["key"], event["attempt"], *told)
             case "ended":
                 self._record(event["run"])
             case "predicted":

@@ -106,7 +106,7 @@ class Run:
     ``loss`` is nats per token on the frozen evaluation set after decay (nan when there is none),
     ``loss_se`` the standard error that evaluation set leaves. ``flops`` counts the whole path (the
     law's C), ``spent_flops`` what this run and its failed attempts cost. ``metrics`` holds
-    what else the proxy measured.
+    what else was measured; ``host`` is the machine that trained it.
     """
 
     trial: Trial
@@ -119,6 +119,7 @@ class Run:
     spent_flops: float
     seconds: float = 0.0
     device: str = ""
+    host: str = ""
     note: str = ""
     attempt: int = 1
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -216,7 +216,8 @@ class ExecutorChoice(_Part):
     ``workers`` trials at once: by default one per core of this machine, on Ray as many as there is
     room for. ``cpus_per_trial`` and ``gpus_per_trial`` (a share of one device below 1) hold on each
     of ``nodes_per_trial`` nodes. ``address`` of a Ray cluster (``auto`` or host:port); without one
-    Ray is started on this machine. It stays out of the study folder.
+    Ray is started on this machine. It stays out of the study folder. A trial silent for
+    ``hang_minutes`` is stopped and tried again; without it, runs like it say.
     """
 
     name: Literal["inline", "local", "ray"] = "local"
@@ -225,6 +226,7 @@ class ExecutorChoice(_Part):
     cpus_per_trial: Annotated[float, Field(gt=0)] = 1
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0
     nodes_per_trial: Annotated[int, Field(ge=1)] = 1
+    hang_minutes: Annotated[float, Field(gt=0)] | None = None
 
     @property
     def processes(self) -> int:
@@ -246,7 +248,10 @@ class ExecutorChoice(_Part):
 
 
 class SearchSpace(_Part):
-    """A whole study as its YAML describes it."""
+    """A whole study as its YAML describes it.
+
+    ``checkpoints`` is an fsspec URL for the states of trials, for workers that share no disk.
+    """
 
     study: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     seed: Annotated[int, Field(ge=0)] = 0
@@ -260,6 +265,7 @@ class SearchSpace(_Part):
     budget: Budget
     planned: Target | None = Field(None, alias="target")
     executor: ExecutorChoice = Field(default_factory=ExecutorChoice)
+    checkpoints: str | None = None
 
     @property
     def target(self) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -205,5 +204,6 @@ class Training:
         self.reports, self.trouble = list(state["reports"]), state["trouble"]
         self.stepper.shrink(state["micro"])
         for point in self.reports:
-            self.ctx.report(**point)
+            told = {name: value for name, value in point.items() if name not in ("tokens", "loss")}
+            self.ctx.report(tokens=int(point["tokens"]), loss=point["loss"], **told)
         self.ctx.resumed(self.step * self.trial.batch_tokens)

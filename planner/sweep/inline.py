@@ -1,11 +1,13 @@
 """Trials one after the other in the driver's own process, for tests and for stepping through.
 
-They run in a thread beside the driver, so that their progress is in the ledger while they run.
+Each runs in a thread beside the driver, so that its progress is in the ledger while it runs. A
+thread cannot be ended from outside: a cancelled trial that never reports again is left behind.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from queue import Empty, SimpleQueue
 
 from planner.proxy import StopTrial
@@ -16,24 +18,44 @@ CLOSING_SECONDS = 5.0
 """How long a trial may take to notice, at its next progress, that it is no longer wanted."""
 
 
+class _Running(threading.Thread):
+    """One trial under way; after ``drop`` nothing more is heard of it."""
+
+    def __init__(self, job: Job, events: SimpleQueue[Event]) -> None:
+        super().__init__(name="planner-inline", daemon=True)
+        self.job, self.leave, self.dropped = job, threading.Event(), False
+        self._events = events
+
+    def run(self) -> None:
+        ended = run_job(self.job, self._emit, self.leave)
+        if not self.dropped:
+            self._events.put(ended)
+
+    def drop(self) -> None:
+        self.dropped = True
+
+    def _emit(self, progress: Progress) -> None:
+        if self.dropped:
+            raise StopTrial("the sweep was stopped")
+        self._events.put(progress)
+
+
 class InlineExecutor:
     """One trial at a time in this process."""
 
     workers = 1
 
     def __init__(self) -> None:
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._waiting: deque[Job] = deque()
         self._events: SimpleQueue[Event] = SimpleQueue()
-        self._open = 0
-        self._closed = False
-        self._cancelled: dict[str, str] = {}
-        self._thread = threading.Thread(target=self._serve, name="planner-inline", daemon=True)
-        self._thread.start()
+        self._running: _Running | None = None
+        self._open: set[tuple[str, int]] = set()
 
     def submit(self, job: Job) -> None:
-        """Queue a job."""
-        self._open += 1
-        self._jobs.put(job)
+        """Queue a job; it starts at once if none is under way."""
+        self._open.add((job.key, job.attempt))
+        self._waiting.append(job)
+        self._start()
 
     def next_event(self, timeout: float | None = None) -> Event | None:
         """Wait for the next event of the jobs in hand, at most ``timeout`` seconds."""
@@ -43,26 +65,42 @@ class InlineExecutor:
             event = self._events.get(timeout=timeout)
         except Empty:
             return None
-        self._open -= not isinstance(event, Progress)
+        if isinstance(event, Progress):
+            return event
+        if (event.key, event.attempt) not in self._open:  # it ended just as it was cancelled
+            return None
+        self._open.remove((event.key, event.attempt))
+        if self._running and self._running.job.key == event.key:
+            self._running = None
+        self._start()
         return event
 
     def cancel(self, key: str, note: str) -> None:
-        """Stop a job at its next progress."""
-        self._cancelled[key] = note
+        """Let go of a job: a running one stops at its next progress."""
+        for job in [job for job in self._waiting if job.key == key]:
+            self._waiting.remove(job)
+            self._events.put(Died(key, job.attempt, note))
+        if self._running and self._running.job.key == key and not self._running.dropped:
+            self._running.drop()
+            self._events.put(Died(key, self._running.job.attempt, note))
+
+    def preempt(self) -> None:
+        """Ask the running trial to leave at its next report; those queued leave at once."""
+        while self._waiting:
+            job = self._waiting.popleft()
+            tokens = job.trial.fork_at
+            self._events.put(Died(job.key, job.attempt, "asked to leave", tokens, counts=False))
+        if self._running:
+            self._running.leave.set()
 
     def close(self) -> None:
         """Stop the running trial at its next progress and drop those still queued."""
-        self._closed = True
-        self._jobs.put(None)
-        self._thread.join(CLOSING_SECONDS)
+        self._waiting.clear()
+        if self._running:
+            self._running.drop()
+            self._running.join(CLOSING_SECONDS)
 
-    def _serve(self) -> None:
-        while (job := self._jobs.get()) is not None and not self._closed:
-            ended = run_job(job, self._emit)
-            note = self._cancelled.pop(job.key, None)
-            self._events.put(ended if note is None else Died(job.key, job.attempt, note))
-
-    def _emit(self, progress: Progress) -> None:
-        if self._closed or progress.key in self._cancelled:
-            raise StopTrial("the sweep was stopped")
-        self._events.put(progress)
+    def _start(self) -> None:
+        if self._running is None and self._waiting:
+            self._running = _Running(self._waiting.popleft(), self._events)
+            self._running.start()

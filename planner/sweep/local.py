@@ -4,7 +4,8 @@ A worker is a fresh interpreter (never a fork: torch and BLAS threads do not sur
 other end of one socket. The socket's end is the only sign of death either side needs: the driver
 reads it as a worker that died, the worker as a driver that is gone. Each worker leads a process
 group of its own, so Ctrl-C reaches the driver alone and whatever a trial has started ends with its
-worker.
+worker. A worker that gets SIGTERM, as schedulers send to all processes of a job, lets its trial
+save its state at the next report and ends.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
+from types import FrameType
 from typing import TypeAlias
 
-from planner.sweep.events import Died, Ended, Event, Job, Progress
+from planner.sweep.events import Died, Event, Job, Progress
 from planner.sweep.worker import run_job
 
-_ToDriver: TypeAlias = "Connection[Progress | Ended, Job]"
-_ToWorker: TypeAlias = "Connection[Job, Progress | Ended]"
+_ToDriver: TypeAlias = "Connection[Event, Job | None]"
+_ToWorker: TypeAlias = "Connection[Job | None, Event]"
+"""None asks the worker to let its trial leave."""
 
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
@@ -111,6 +114,16 @@ class LocalExecutor:
                 self._drop(worker)
                 self._events.append(Died(key, attempt, note))
 
+    def preempt(self) -> None:
+        """Ask every worker to let its trial leave, and drop the queue."""
+        while self._waiting:
+            job = self._waiting.popleft()
+            tokens = job.trial.fork_at
+            self._events.append(Died(job.key, job.attempt, "asked to leave", tokens, counts=False))
+        for worker in self._pool:
+            with suppress(OSError):
+                worker.pipe.send(None)
+
     def close(self) -> None:
         """End every worker: those still training after a moment's grace by force."""
         for worker in self._pool:
@@ -182,26 +195,39 @@ def serve(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pipe: _ToDriver = Connection(descriptor)
     jobs: SimpleQueue[Job | None] = SimpleQueue()
-    threading.Thread(target=_listen, args=(pipe, jobs), daemon=True).start()
+    leave, ends = threading.Event(), threading.Event()
+    threading.Thread(target=_listen, args=(pipe, jobs, leave), daemon=True).start()
 
-    def send(event: Progress | Ended) -> None:
+    def polite(number: int, frame: FrameType | None) -> None:
+        ends.set()
+        leave.set()
+        jobs.put(None)
+
+    def send(event: Event) -> None:
         try:
             pipe.send(event)
         except OSError:
             _end_group()
 
+    signal.signal(signal.SIGTERM, polite)
     while (job := jobs.get()) is not None:
-        send(run_job(job, send))
+        event = run_job(job, send, leave)
+        if not ends.is_set():
+            leave.clear()
+        send(event)
 
 
-def _listen(pipe: _ToDriver, jobs: SimpleQueue[Job | None]) -> None:
+def _listen(pipe: _ToDriver, jobs: SimpleQueue[Job | None], leave: threading.Event) -> None:
     """Hand jobs on; when the driver lets go or dies, end with all this worker has started.
 
     It runs beside the training, so that a driver's death is noticed in the middle of a trial.
     """
     with suppress(EOFError, OSError):
         while True:
-            jobs.put(pipe.recv())
+            if (job := pipe.recv()) is None:
+                leave.set()
+            else:
+                jobs.put(job)
     jobs.put(None)
     time.sleep(GRACE_SECONDS)
     _end_group()

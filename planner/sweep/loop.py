@@ -8,31 +8,39 @@ moment, the same call goes on from the ledger and ends at the same plan (contrac
 
 from __future__ import annotations
 
-import math
+import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from errno import ENOSPC
+from pathlib import Path
 from typing import Any
 
-from planner.errors import LedgerError, TooManyFailuresError
+from planner.errors import LedgerError
 from planner.fit.held_out import Prediction
 from planner.ledger import Ledger
-from planner.proxy import Outcome, Proxy, ProxySpec, load_proxy
-from planner.run import Round, Run, Status, Trial
+from planner.proxy import Proxy, ProxySpec, load_proxy
+from planner.run import Round, Status, Trial
+from planner.shape import Size
 from planner.space import ExecutorChoice, SearchSpace
-from planner.sweep.events import Died, Ended, Event, Executor, Job, Progress, Resources
+from planner.sweep.checkpoints import Checkpoints, needed_states
+from planner.sweep.events import Died, Ended, Event, Executor, Job, Progress
 from planner.sweep.layout import Layout, lay_out
 from planner.sweep.limits import Limits
 from planner.sweep.policy import POLICY_VERSION, next_round, wants_prediction
+from planner.sweep.record import refuse_failures, run_of
 from planner.sweep.resources import resources_of
 from planner.sweep.stages import held_out
 from planner.sweep.state import StudyState
+from planner.sweep.stop import LEAVE_SECONDS, StopWish
+from planner.sweep.timeouts import Vigil
 from planner.sweep.watch import Watch
 
-MAX_ATTEMPTS = 3
-"""Attempts at a trial whose worker dies before it counts as failed; a dead driver costs none."""
+MAX_DEATHS = 3
+"""Deaths on end that bring a trial no further, before it counts as failed."""
 
-LOOK_SECONDS = 5.0
-"""How long the driver waits at most for an event before it looks at clocks."""
+LOOK_SECONDS = 1.0
+"""How long the driver waits at most for an event before it looks at clocks and signals."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +51,9 @@ class Bench:
     proxy: Proxy
     recipe: Mapping[str, Any]
     host: str
-    executor: ExecutorChoice = field(default_factory=ExecutorChoice)
-
-    def resources(self, trial: Trial) -> Resources:
-        """Return what an attempt at a trial occupies."""
-        return resources_of(self.executor, self.proxy, trial)
+    checkpoints: Checkpoints = field(default_factory=lambda: Checkpoints(Path(), managed=False))
+    vigil: Vigil = field(default_factory=Vigil)
+    asked: ExecutorChoice = field(default_factory=ExecutorChoice)
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,20 @@ class Setup:
     recipe: Mapping[str, Any]
     layout: Layout
 
-    @property
-    def bench(self) -> Bench:
-        """What its rounds are run on."""
-        choice = self.space.executor
-        return Bench(self.spec, self.proxy, self.recipe, choice.name, choice)
+    def bench(self, folder: Path) -> Bench:
+        """Return what its rounds are run on, for a study in ``folder``."""
+        url = self.space.checkpoints and f"{self.space.checkpoints}/{self.space.study}"
+        managed = bool(self.proxy.capabilities & {"resume", "fork"})
+        minutes = self.space.executor.hang_minutes
+        return Bench(
+            self.spec,
+            self.proxy,
+            self.recipe,
+            self.space.executor.name,
+            Checkpoints(folder / "checkpoints", url, managed=managed),
+            Vigil(None if minutes is None else 60 * minutes),
+            self.space.executor,
+        )
 
 
 def prepare(space: SearchSpace) -> Setup:
@@ -99,10 +114,13 @@ def run_sweep(
 ) -> StudyState:
     """Run rounds until every stage is satisfied, and return the final state.
 
-    Raises BudgetError when the next trial does not fit the budget, TooManyFailuresError when more
-    than half of a round failed; what has ended is safe in the ledger in every case.
+    Raises BudgetError when the next trial does not fit, TooManyFailuresError when most of a round
+    failed, KeyboardInterrupt when asked to stop; what has ended is in the ledger in every case.
     """
     executor: Executor | None = None
+    bench = setup.bench(ledger.folder)
+    for run in ledger.runs.values():
+        bench.vigil.learn(run)
     limits = Limits(setup.space.budget, setup.space.target.get("price"))
     try:
         while True:
@@ -112,11 +130,16 @@ def run_sweep(
                 ledger.predicted(held_out.predict(state, ledger.hash()).to_json())
                 continue
             if step is None:
+                bench.checkpoints.keep_only(())
                 return state
             if step.number > len(state.rounds):
                 ledger.decided(step, POLICY_VERSION)
-            executor = executor or make_executor()
-            RoundRunner(setup.bench, ledger, executor, watch, limits).run(step)
+            keys = [state.key(trial) for trial in step.trials]
+            bench.checkpoints.keep_only(needed_states(ledger, step, keys))
+            if executor is None:
+                bench.checkpoints.probe()
+                executor = make_executor()
+            RoundRunner(bench, ledger, executor, watch, limits).run(step)
     finally:
         if executor is not None:
             executor.close()
@@ -130,6 +153,14 @@ def _open_round(state: StudyState) -> Round | None:
     return last if any(state.key(trial) not in state.runs for trial in last.trials) else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """The newest attempt at a running trial, and the FLOPs it may take."""
+
+    number: int
+    cost: float
+
+
 class RoundRunner:
     """Runs the trials of one round that have not ended yet, longest first."""
 
@@ -139,11 +170,11 @@ class RoundRunner:
         self._bench, self._ledger, self._executor, self._watch = bench, ledger, executor, watch
         self._limits = limits
         self._trials: dict[str, Trial] = {}
-        self._running: dict[str, float] = {}
-        self._deaths: dict[str, int] = {}
+        self._running: dict[str, _Attempt] = {}
+        self._stop = StopWish()
 
     def run(self, step: Round) -> None:
-        """Run the round to its end."""
+        """Run the round to its end. Raises KeyboardInterrupt once all have left who could."""
         self._trials = {
             key: trial
             for trial in step.trials
@@ -151,97 +182,123 @@ class RoundRunner:
         }
         queue = sorted(self._trials, key=lambda key: (-self._cost(self._trials[key]), key))
         self._watch.round_begins(step, len(queue), self._ledger.spent_flops)
-        while queue or self._running:
-            while queue and len(self._running) < self._executor.workers:
-                self._submit(queue.pop(0))
-            if event := self._executor.next_event(LOOK_SECONDS):
-                queue[:0] = self._handle(event)
-        self._refuse_failures(step)
+        with self._stop:
+            while (queue or self._running) and not self._stop.asked:
+                while queue and len(self._running) < self._executor.workers:
+                    self._begin(queue.pop(0))
+                queue[:0] = self._look(LOOK_SECONDS)
+                for key, note in self._bench.vigil.hanging().items():
+                    self._executor.cancel(key, note)
+            if self._stop.asked:
+                self._leave()
+                raise KeyboardInterrupt
+        keys = [trial.key(self._bench.recipe) for trial in step.trials]
+        refuse_failures(step, [self._ledger.runs[key] for key in keys])
+
+    def _leave(self) -> None:
+        """Let the running trials save their states and go; those that do not are lost as killed."""
+        self._executor.preempt()
+        until = time.monotonic() + LEAVE_SECONDS
+        while self._running and (left := until - time.monotonic()) > 0:
+            self._look(min(left, LOOK_SECONDS))
+        for key, attempt in self._running.items():
+            note = f"asked to leave, and still there after {LEAVE_SECONDS:g} s"
+            self._ledger.lost(key, attempt.number, note, counts=False)
+
+    def _size(self, trial: Trial) -> Size:
+        return self._bench.proxy.size(trial.shape)
 
     def _cost(self, trial: Trial) -> float:
-        return self._bench.proxy.size(trial.shape).flops(trial.new_tokens)
+        return self._size(trial).flops(trial.new_tokens)
 
-    def _submit(self, key: str) -> None:
-        trial, size = self._trials[key], self._bench.proxy.size(self._trials[key].shape)
-        cost = size.flops(trial.new_tokens)
-        self._limits.guard(self._ledger, sum(self._running.values()), cost)
-        attempt = self._ledger.attempts(key) + 1
-        self._ledger.started(key, attempt, self._bench.host, trial, size)
-        parent = None if trial.parent is None else str(self._ledger.checkpoint_dir(trial.parent))
-        folder = str(self._ledger.checkpoint_dir(key))
-        self._running[key] = cost
-        needs = self._bench.resources(trial)
-        job = Job(key, trial, attempt, self._bench.spec, folder, parent, resources=needs)
+    def _begin(self, key: str) -> None:
+        """Start an attempt, or give the trial up if it has died too often."""
+        if key in self._ledger.runs:  # a zombie brought its result meanwhile
+            return
+        deaths, note = self._ledger.deaths(key)
+        if deaths >= MAX_DEATHS:
+            last = self._ledger.attempts(key)
+            self._record(Died(key, last, f"it died {deaths} times and came no further: {note}"))
+            return
+        trial = self._trials[key]
+        size, cost = self._size(trial), self._cost(trial)
+        running = sum(attempt.cost for attempt in self._running.values())
+        self._limits.guard(self._ledger, running, cost)
+        number = self._ledger.attempts(key) + 1
+        self._ledger.started(key, number, self._bench.host, trial, size)
+        self._running[key] = _Attempt(number, cost)
+        self._bench.vigil.begins(key, size.flops_per_token, cost)
+        states, parent = self._bench.checkpoints, trial.parent
+        job = Job(
+            key,
+            trial,
+            number,
+            self._bench.spec,
+            checkpoint_dir=states.place(key),
+            parent_dir=states.place(parent) if parent else None,
+            remote_dir=states.remote(key),
+            remote_parent=states.remote(parent),
+            resources=resources_of(self._bench.asked, self._bench.proxy, trial),
+        )
         self._executor.submit(job)
 
-    def _handle(self, event: Event) -> list[str]:
-        """Take one event; return the keys that must be tried again."""
-        trial = self._trials[event.key]
-        if isinstance(event, Progress):
-            self._ledger.progress(event.key, event.attempt, event.tokens)
-            self._watch.progress(event, trial)
+    def _look(self, seconds: float) -> list[str]:
+        """Wait for one event, if any is to come, and take it in; return what to try again."""
+        event = self._executor.next_event(seconds) if self._running else None
+        if event is None:
             return []
-        del self._running[event.key]
+        running = self._running.get(event.key)
+        if running is None or running.number != event.attempt:
+            self._take_zombie(event)
+            return []
+        return self._take(event)
+
+    def _take(self, event: Event) -> list[str]:
+        """Take an event of an attempt under way; return the keys that must be tried again."""
+        key, vigil = event.key, self._bench.vigil
+        if isinstance(event, Progress):
+            vigil.hears(key, resumed=event.resumed)
+            self._ledger.progress(key, event.attempt, event.tokens, resumed=event.resumed)
+            self._watch.progress(event, self._trials[key])
+            return []
+        del self._running[key]
+        vigil.ends(key, well=isinstance(event, Ended))
+        if isinstance(event, Ended) and self._stop.asked and event.outcome.status is Status.FAILED:
+            event = Died(key, event.attempt, f"asked to stop: {event.outcome.note}", counts=False)
         if isinstance(event, Died):
-            self._ledger.lost(event.key, event.attempt, event.note)
-            self._watch.died(event, trial)
-            self._deaths[event.key] = self._deaths.get(event.key, 0) + 1
-            if self._deaths[event.key] < MAX_ATTEMPTS:
-                return [event.key]
-        self._record(trial, event)
+            self._ledger.lost(key, event.attempt, event.note, event.tokens, counts=event.counts)
+            self._watch.died(event, self._trials[key])
+            return [key]
+        self._record(event)
         return []
 
-    def _record(self, trial: Trial, event: Ended | Died) -> None:
-        run = self._run_of(trial, event)
+    def _take_zombie(self, event: Event) -> None:
+        """Pay for what an attempt did that was given up; it counts while no newer one started."""
+        if isinstance(event, Ended):
+            trial = self._trials.get(event.key) or self._ledger.runs[event.key].trial
+            self._ledger.ended(run_of(trial, self._size(trial), event))
+
+    def _record(self, event: Ended | Died) -> None:
+        trial = self._trials[event.key]
+        run = run_of(trial, self._size(trial), event)
         if run.status is Status.FAILED:
             self._refuse_full_disk(event)
         if isinstance(event, Ended) and event.curve:
             self._ledger.save_curve(run.key, event.curve)
         self._ledger.ended(run)
+        self._bench.vigil.learn(run)
+        if not (run.done and run.trial.keep_at):
+            self._bench.checkpoints.release(run.key)
         self._watch.ended(run, self._ledger.spent_flops)
 
     def _refuse_full_disk(self, event: Ended | Died) -> None:
         """Stop instead of recording a failure that is the disk's; the trial is tried again."""
-        if self._ledger.has_room():
+        said = event.outcome.note if isinstance(event, Ended) else event.note
+        if self._ledger.has_room() and os.strerror(ENOSPC) not in said:
             return
         if isinstance(event, Ended):
-            self._ledger.lost(event.key, event.attempt, "the disk was full")
+            self._ledger.lost(event.key, event.attempt, "the disk was full", counts=False)
         raise LedgerError(
             f"the disk of {self._ledger.folder} is full, and a trial failed for it; nothing "
             "recorded is lost: make room, then run the same line again"
         )
-
-    def _run_of(self, trial: Trial, event: Ended | Died) -> Run:
-        """Record what an attempt came to; a worker's last death leaves no tokens and no loss."""
-        size, seconds, device = self._bench.proxy.size(trial.shape), 0.0, ""
-        if isinstance(event, Died):
-            note = f"its worker died {self._deaths[event.key]} times: {event.note}"
-            outcome = Outcome(Status.FAILED, math.nan, math.nan, 0, note)
-        else:
-            outcome, seconds, device = event.outcome, event.seconds, event.device
-        paid_from = max(trial.fork_at, int(outcome.metrics.get("resumed_tokens", 0)))
-        besides = outcome.metrics.get("measured_tokens", 0)  # passes that trained nothing
-        return Run(
-            trial=trial,
-            key=event.key,
-            status=outcome.status,
-            loss=outcome.loss,
-            loss_se=outcome.loss_se,
-            size=size,
-            tokens=outcome.tokens,
-            spent_flops=size.flops(max(0, outcome.tokens - paid_from) + besides),
-            seconds=seconds,
-            device=device,
-            note=outcome.note,
-            attempt=event.attempt,
-            metrics=outcome.metrics,
-        )
-
-    def _refuse_failures(self, step: Round) -> None:
-        runs = [self._ledger.runs[trial.key(self._bench.recipe)] for trial in step.trials]
-        failed = [run for run in runs if run.status is Status.FAILED]
-        if 2 * len(failed) > len(runs):
-            raise TooManyFailuresError(
-                f"{len(failed)} of {len(runs)} trials of round {step.number} ({step.stage}) "
-                f"failed; the first says: {failed[0].note.strip().splitlines()[-1][:300]}"
-            )

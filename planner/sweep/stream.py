@@ -17,9 +17,9 @@ from threading import Event as Flag
 from threading import Thread
 
 from planner.errors import UsageError
-from planner.proxy import Outcome, Preempted
+from planner.proxy import Outcome
 from planner.run import Status
-from planner.sweep.events import Died, Ended, Event, Job, Progress
+from planner.sweep.events import Died, Ended, Event, Job
 from planner.sweep.worker import run_job
 
 WATCH_SECONDS = 1.0
@@ -34,12 +34,10 @@ def stream_job(job: Job, watch: Callable[[], str] | None = None) -> Iterator[Eve
     events: SimpleQueue[Event] = SimpleQueue()
     leave = Flag()
 
-    def emit(progress: Progress) -> None:
-        if leave.is_set():
-            raise Preempted("asked to leave")
-        events.put(progress)
+    def train() -> None:
+        events.put(run_job(job, events.put, leave))
 
-    Thread(target=lambda: events.put(run_job(job, emit)), name="planner-trial", daemon=True).start()
+    Thread(target=train, name="planner-trial", daemon=True).start()
     while True:
         try:
             event = events.get(timeout=WATCH_SECONDS if watch else None)

@@ -121,7 +121,9 @@ def test_a_trial_on_two_nodes_runs_on_both_at_once(executor, tmp_path):
 
 
 def test_what_fails_on_the_second_node_fails_the_trial(executor, tmp_path):
-    shape = {"do": "meet", "place": str(tmp_path), "absent": "1"}
+    place = tmp_path / "place"
+    place.mkdir()
+    shape = {"do": "meet", "place": str(place), "absent": "1"}
     wide = replace(job(tmp_path, **shape), resources=Resources(nodes=2))
     event = run(executor, wide)
     assert event.outcome.status is Status.FAILED

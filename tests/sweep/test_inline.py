@@ -1,5 +1,6 @@
 """Trials in this process, one after the other."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,34 @@ def test_closing_stops_a_running_trial(tmp_path):
     executor.submit(job(tmp_path, do="wait", gate=str(tmp_path / "never"), pids=pids))
     executor.next_event()
     executor.close()
-    assert not executor._thread.is_alive()
+    assert not [t for t in threading.enumerate() if t.name == "planner-inline"]
+
+
+def test_a_trial_that_never_reports_again_is_left_behind(executor, tmp_path):
+    deaf = job(tmp_path, do="deaf", gate=str(tmp_path / "gate"), pids=str(tmp_path / "pids"))
+    executor.submit(deaf)
+    executor.submit(job(tmp_path, seed=1))
+    assert isinstance(executor.next_event(), Progress)
+    executor.cancel(deaf.key, "took too long")
+    assert executor.next_event() == Died(deaf.key, 1, "took too long")
+    while isinstance(event := executor.next_event(), Progress):
+        pass
+    assert event.outcome.status is Status.DONE
+    (tmp_path / "gate").touch()
+
+
+def test_asked_to_leave_the_running_trial_goes_at_its_next_report(executor, tmp_path):
+    waits = job(tmp_path, do="wait", gate=str(tmp_path / "gate"), pids=str(tmp_path / "pids"))
+    queued = job(tmp_path, seed=1)
+    executor.submit(waits)
+    executor.submit(queued)
+    assert isinstance(executor.next_event(), Progress)
+    executor.preempt()
+    left = {}
+    while len(left) < 2:
+        event = executor.next_event()
+        left |= {} if isinstance(event, Progress) else {event.key: (event.tokens, event.counts)}
+    assert left == {queued.key: (0, False), waits.key: (100, False)}
 
 
 def test_a_cancelled_trial_stops_at_its_next_progress(executor, tmp_path):

@@ -204,3 +204,32 @@ def test_an_interrupt_reaches_the_driver_and_not_the_trial(tmp_path):
     assert out.splitlines()[0] == "interrupted"
     assert "done" in out.splitlines()[1]
     assert driver.returncode == 0
+
+
+def drain(executor, count):
+    ended = []
+    while len(ended) < count:
+        event = executor.next_event()
+        ended += [] if isinstance(event, Progress) else [event]
+    return ended
+
+
+def test_asked_to_leave_every_trial_goes_and_says_how_far_it_came(executor, tmp_path):
+    running, queued = job(tmp_path, do="wait"), job(tmp_path, seed=1)
+    executor.submit(running)
+    executor.submit(queued)
+    pids(tmp_path / "pids")
+    executor.preempt()
+    left = {event.key: (event.tokens, event.counts) for event in drain(executor, 2)}
+    assert left == {running.key: (100, False), queued.key: (0, False)}
+
+
+def test_a_worker_that_gets_sigterm_lets_its_trial_leave_and_ends(executor, tmp_path):
+    executor.submit(job(tmp_path, do="wait"))
+    (worker,) = pids(tmp_path / "pids")
+    os.kill(worker, signal.SIGTERM)
+    event = last_event(executor)
+    assert (event.tokens, event.counts) == (100, False)
+    until(lambda: not alive(worker))
+    executor.submit(job(tmp_path, attempt=2))
+    assert isinstance(last_event(executor), Ended)

@@ -1,13 +1,17 @@
 """One trial from plain data: outcomes, curves, progress; failures become results."""
 
 import math
+import platform
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from planner.proxy import ProxySpec
 from planner.run import Schedule, Status, Trial
-from planner.sweep.events import Job, Progress
+from planner.sweep.events import Died, Job, Progress
+from planner.sweep.remote import RemoteError, RemoteFolder
 from planner.sweep.worker import NOTE_CHARACTERS, run_job
 
 TOY = f"{Path(__file__).with_name('toy_proxy.py')}:Toy"
@@ -92,3 +96,87 @@ def test_a_range_test_is_reduced_to_its_bracket(tmp_path):
     ended, _ = run(job(tmp_path, "sweep_lr", schedule="finder", lr=1.0))
     found = ended.outcome.metrics
     assert 1e-3 < found["lr_low"] < found["lr_steep"] < found["lr_high"] <= found["lr_div"] <= 1
+
+
+def test_a_trial_tells_what_it_took_of_its_machine(tmp_path):
+    ended, _ = run(job(tmp_path))
+    assert ended.host == platform.node()
+    metrics = ended.outcome.metrics
+    assert metrics["tokens_per_second"] == pytest.approx(1000 / ended.seconds, rel=0.5)
+    assert metrics["peak_memory_bytes"] > 1e6
+    assert metrics["cpu_utilisation"] >= 0
+
+
+def leave_at(job, tokens):
+    """Run a job that is asked to leave at its first report from ``tokens`` on."""
+    flag, told = Event(), []
+
+    def emit(progress):
+        told.append(progress)
+        if progress.tokens >= tokens:
+            flag.set()
+
+    return run_job(job, emit, flag), told
+
+
+def test_asked_to_leave_it_goes_at_its_next_report_and_goes_on_from_there(tmp_path):
+    left, _ = leave_at(job(tmp_path, "go_on"), 500)
+    assert left == Died(left.key, 1, left.note, 500, counts=False)
+    ended, told = run(job(tmp_path, "go_on"))
+    assert [event.tokens for event in told if event.resumed] == [500]
+    assert ended.outcome.metrics["resumed_tokens"] == 500
+    assert ended.curve["tokens"] == [25.0 * k for k in range(1, 41)]
+
+
+def test_what_fails_after_it_was_asked_to_leave_is_tried_again(tmp_path):
+    flag = Event()
+    flag.set()
+    died = run_job(job(tmp_path, "leave"), lambda _: None, flag)
+    assert isinstance(died, Died)
+    assert not died.counts
+
+
+def on_remote(job, tmp_path, **more):
+    return replace(job, remote_dir=f"file://{tmp_path}/remote/{job.key}", **more)
+
+
+def test_states_pass_through_a_url_from_machine_to_machine(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    left, _ = leave_at(on_remote(job(here, "go_on"), tmp_path), 500)
+    assert left.tokens == 500
+    assert not list(here.iterdir())
+    ended, _ = run(on_remote(job(there, "go_on"), tmp_path))
+    assert ended.outcome.metrics["resumed_tokens"] == 500
+    assert not list(there.iterdir())
+
+
+def test_a_fork_finds_its_trunks_folder_through_the_url(tmp_path):
+    trunk = on_remote(job(tmp_path / "a", "go_on", keep_at=(500,)), tmp_path)
+    run(trunk)
+    fork = on_remote(
+        job(tmp_path / "b", "count_parent", parent=trunk.key, fork_at=500),
+        tmp_path,
+        remote_parent=trunk.remote_dir,
+    )
+    ended, _ = run(fork)
+    assert ended.curve["train_loss"] == [1.0]
+    assert not list((tmp_path / "b").iterdir())
+
+
+def test_a_url_that_cannot_be_reached_is_no_failure_of_the_trial(tmp_path, monkeypatch):
+    monkeypatch.setattr("planner.sweep.remote.PAUSE_SECONDS", 0.0)
+    (tmp_path / "remote").write_text("in the way")
+    died, _ = run(on_remote(job(tmp_path, "go_on"), tmp_path))
+    assert isinstance(died, Died)
+    assert "cannot be kept" in died.note
+
+
+def test_a_url_lost_on_the_way_costs_only_the_trial_whose_states_are_needed(tmp_path, monkeypatch):
+    def refuse(self):
+        raise RemoteError("gone")
+
+    monkeypatch.setattr(RemoteFolder, "store", refuse)
+    ended, _ = run(on_remote(job(tmp_path, "go_on"), tmp_path))
+    assert ended.outcome.status is Status.DONE
+    died, _ = run(on_remote(job(tmp_path, "go_on", keep_at=(500,)), tmp_path))
+    assert isinstance(died, Died)

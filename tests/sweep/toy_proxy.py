@@ -1,6 +1,7 @@
 """A proxy whose shape says how it behaves, for the tests of the executors."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -60,6 +61,41 @@ class Toy:
         while not Path(trial.shape["gate"]).exists():
             ctx.report(tokens=100, loss=2.0)
             time.sleep(0.005)
+
+    def deaf(self, trial, ctx):
+        """Report once and then never again until the gate file is there."""
+        ctx.report(tokens=100, loss=2.0)
+        while not Path(trial.shape["gate"]).exists():
+            time.sleep(0.005)
+
+    def go_on(self, trial, ctx):
+        """Train 40 points from the state saved last; leave one when asked to."""
+        state, begin = ctx.checkpoint_dir / "state", 0
+        if state.exists():
+            begin = int(state.read_text())
+            for k in range(1, begin + 1):
+                ctx.report(tokens=trial.tokens * k // 40, loss=1 + 1 / k)
+            ctx.resumed(trial.tokens * begin // 40)
+        for k in range(begin + 1, 41):
+            try:
+                ctx.report(tokens=trial.tokens * k // 40, loss=1 + 1 / k)
+            finally:
+                state.write_text(str(k))
+
+    def count_parent(self, trial, ctx):
+        """Report how many files the trunk left."""
+        ctx.report(tokens=trial.tokens, loss=float(len(list(ctx.parent.iterdir()))))
+
+    def hang_once(self, trial, ctx):
+        """Hang at the first attempt; learn at the next."""
+        if Path(trial.shape["pids"]).exists():
+            self.learn(trial, ctx)
+        else:
+            self.hang(trial, ctx)
+
+    def kill(self, trial, ctx):
+        """Kill the process it runs in, whichever that is."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def hang(self, trial, ctx):
         """Start a program, as a command proxy does, and never report again."""

@@ -84,6 +84,9 @@ class TableExecutor:
     def cancel(self, key: str, note: str) -> None:
         """Nothing runs."""
 
+    def preempt(self) -> None:
+        """Nothing runs."""
+
     def close(self) -> None:
         """Nothing runs."""
 
