@@ -5,7 +5,7 @@ RUN := OMP_NUM_THREADS=1 $(BIN)
 DEMO ?= results/quickstart
 SEED ?= 0
 
-.PHONY: demo test lint bench-fit bench-synthetic bench-hyper bench-design bench-gpt clean
+.PHONY: demo test lint bench-fit bench-synthetic bench-hyper bench-design bench-gpt bench-sweep chaos clean
 
 demo: .venv/demo.ok
 	$(RUN)/planner sweep search_spaces/quickstart.yaml --out $(DEMO) --seed $(SEED)
@@ -41,6 +41,14 @@ bench-gpt: .venv/test.ok
 
 bench-synthetic: .venv/test.ok
 	$(RUN)/python -m tests.benchmarks.bench_synthetic
+
+# What the sweep adds to its trials.
+bench-sweep: .venv/test.ok
+	$(RUN)/python -m tests.benchmarks.bench_sweep_overhead
+
+# A hundred random kills of drivers, workers, raylets and nodes, and a cluster that changes.
+chaos: .venv/test.ok
+	$(RUN)/python -m tests.benchmarks.chaos
 
 .venv/demo.ok: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -30,6 +30,7 @@ from planner._log import (
     take_lock,
     unwritable,
 )
+from planner._losses import Losses
 from planner._spend import Spend
 from planner._trials import TrialIndex
 from planner.errors import LedgerError
@@ -58,7 +59,7 @@ class Ledger:
         self.prediction: dict[str, Any] | None = None
         self.repaired = ""
         self.policies: tuple[str, ...] = ()
-        self._spend, self._deaths = Spend(), Deaths()
+        self._spend, self._deaths, self._losses = Spend(), Deaths(), Losses()
         self._trials = TrialIndex()
         self._clocks: dict[tuple[str, int], float] = {}
         self._lines = 0
@@ -111,6 +112,11 @@ class Ledger:
     def device_seconds(self) -> float:
         """Wall seconds times devices of every attempt that is over, lost ones included."""
         return self._spend.device_seconds
+
+    @property
+    def losses(self) -> Mapping[str, int]:
+        """How many attempts ended without a result, by the note that says why."""
+        return +self._losses.counts
 
     def attempts(self, key: str) -> int:
         """Return the number of the newest attempt at a trial; 0 before the first."""
@@ -287,6 +293,7 @@ class Ledger:
 
     def _apply(self, event: Mapping[str, Any]) -> None:
         self._deaths.see(event)
+        self._losses.see(event)
         match event["event"]:
             case "study":
                 pass

@@ -115,6 +115,7 @@ def write_study_report(study: Study, found: Conclusion, plan: Plan, folder: Path
             for entry in study.ledger.rounds
         ),
         recipe=study.env["recipe"],
+        losses=study.ledger.losses,
     )
     return write_report(folder, content)[1]
 

@@ -26,13 +26,15 @@ SETTINGS = {
 class Node:
     """A node with some CPUs; ``address`` joins it to a cluster, without it a new one begins."""
 
-    def __init__(self, folder: Path, cpus: int, address: str | None = None) -> None:
-        here = f"127.0.0.1:{_free_port()}"
-        self.address = address or here
-        ports = [] if address else ["--head", "--port", here.rpartition(":")[2]]
-        ports += [] if address else ["--include-dashboard", "false"]
-        ports += [] if address else ["--ray-client-server-port", str(_free_port())]
-        ports += ["--address", address] if address else []
+    def __init__(
+        self, folder: Path, cpus: int, address: str | None = None, port: int | None = None
+    ) -> None:
+        self.port = port or _free_port()
+        self.address = address or f"127.0.0.1:{self.port}"
+        ports = ["--head", "--port", str(self.port), "--include-dashboard", "false"]
+        ports += ["--ray-client-server-port", str(_free_port())]
+        if address:
+            ports = ["--address", address]
         self.log = folder / f"node-{secrets.token_hex(4)}.log"
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *ports]
         command += ["--num-cpus", str(cpus), "--object-store-memory", str(80 << 20)]

@@ -60,7 +60,7 @@ def test_defaults_fill_all_but_sizes_and_budget(write):
     assert space.shapes == ({"params": 1e4}, {"params": 20_000})
     assert (space.lr.factor, space.batch_tokens.factor) == (2, 4)
     assert space.target == {}
-    assert space.executor.workers >= 1
+    assert space.executor.processes >= 1
 
 
 def test_the_spelling_of_wandb_sweeps(write):
@@ -113,7 +113,7 @@ def test_sizes_broadcast_zip_or_are_listed(write, sizes, shapes):
         ("target: {usd: 3}", "`target` with usd says too little or too much"),
         ("target: {flops: 1e15, days: 3}", "with days, flops says too little or too much"),
         ("target: {gpus: 8, gpu: h100, days: 3, mfu: 40}", "`target.mfu` should be less than"),
-        ("executor: {name: slurm}", "`executor.name` should be 'inline' or 'local'"),
+        ("executor: {name: slurm}", "`executor.name` should be 'inline', 'local' or 'ray'"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_number(write, line, says):
