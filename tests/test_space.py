@@ -262,3 +262,22 @@ def test_the_command_and_synthetic_spaces_name_sizes_their_proxy_can_build():
         space = load_space(next(path for path in SHIPPED if path.stem == name))
         proxy = load_proxy(ProxySpec(space.proxy.name, space.data, space.proxy.options))
         assert all(proxy.size(shape).params_matmul > 0 for shape in space.shapes)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{name: local, address: auto}", "are for Ray: use --executor ray"),
+        ("{name: inline, gpus_per_trial: 0.5}", "are for Ray: use --executor ray"),
+        ("{name: ray, gpus_per_trial: 1.5}", "above 1 they are whole devices"),
+    ],
+)
+def test_an_executor_is_asked_for_nothing_it_cannot_do(write, line, message):
+    with pytest.raises(SpaceError, match=message):
+        load_space(write(f"{SMALLEST}executor: {line}\n"))
+
+
+def test_the_address_of_a_cluster_stays_out_of_the_study(write):
+    space = load_space(write(SMALLEST + "executor: {name: ray, address: here:1}\n"))
+    assert space.executor.address == "here:1"
+    assert "here:1" not in dump_space(space)

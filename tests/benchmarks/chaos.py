@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from planner.ledger import Ledger
@@ -230,10 +232,12 @@ def main() -> None:
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     os.environ.update(SETTINGS)
-    with tempfile.TemporaryDirectory() as folder:
-        changing_nodes(Path(folder))
-    with tempfile.TemporaryDirectory() as folder:
-        many_kills(Path(folder), kills, seed)
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    for act in (changing_nodes, partial(many_kills, kills=kills, seed=seed)):
+        place = folder / str(len(list(folder.iterdir())))
+        place.mkdir()
+        act(place)
+    shutil.rmtree(folder)  # what went wrong can be looked at
 
 
 if __name__ == "__main__":

@@ -18,13 +18,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
-from ray.exceptions import LocalRayletDiedError, NodeDiedError, RayError
+from ray.exceptions import AuthenticationError, LocalRayletDiedError, NodeDiedError, RayError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from planner.errors import PlannerError, UsageError
 from planner.space import ExecutorChoice
-from planner.sweep.cluster.session import alive_nodes, answers, attach, start_own
+from planner.sweep.cluster.session import alive_nodes, attach, head_of_cluster, start_own
 from planner.sweep.cluster.tasks import how_it_ended, start
 from planner.sweep.events import Died, Event, Job, Progress, Resources
 from planner.sweep.resources import fits, room, too_large
@@ -164,15 +164,19 @@ class RayExecutor:
         for left in self._leaving.values():
             if left.overdue < now:
                 ray.cancel(left.stream, force=True)
-        if self._lost or now - self._answered > HEAD_SECONDS:
-            self._come_back()
-        elif answers(self._address):
-            self._answered = now
+        try:
             self._count_nodes()
-            self._read_probes()
+            self._answered = now
+        except AuthenticationError:  # another cluster answers at the address
+            self._lost = True
+        except RayError:
+            self._lost = self._lost or now - self._answered > HEAD_SECONDS
+        if self._lost:
+            self._come_back()
+        self._read_probes()
 
     def _count_nodes(self) -> None:
-        alive = alive_nodes()
+        alive = alive_nodes(self._head)
         for name in alive.keys() - self._nodes.keys():
             self._seen.append(alive[name])
             if self._choice.address:
@@ -196,7 +200,7 @@ class RayExecutor:
             attach(self._choice.address)
         elif self._ours:
             start_own(self._choice)
-        self._address = ray.get_runtime_context().gcs_address
+        self._head = head_of_cluster()
         self._nodes, self._probes = {}, {}
         self._answered = time.monotonic()
         self._count_nodes()
@@ -215,7 +219,7 @@ class RayExecutor:
         while True:
             try:
                 return self._connect()
-            except (UsageError, RuntimeError, ConnectionError) as error:
+            except (UsageError, RayError, RuntimeError, ConnectionError) as error:
                 if time.monotonic() > give_up:
                     raise PlannerError(
                         f"{lost} and did not come back within {RECONNECT_SECONDS:g} s; all that "

@@ -10,6 +10,7 @@ import socket
 from typing import Any
 
 import ray
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import RayError
 
 from planner.errors import UsageError
@@ -42,7 +43,7 @@ def start_own(choice: ExecutorChoice) -> None:
 
 def attach(address: str) -> None:
     """Join the cluster at ``auto`` or host:port. Raises UsageError with what is in the way."""
-    if address != "auto" and not answers(address):
+    if address != "auto" and not _answers(address):
         raise UsageError(
             f"no Ray cluster answers at {address}: give its head's HOST:PORT as `ray start --head` "
             "prints it, or leave --ray-address out to start Ray on this machine"
@@ -73,7 +74,7 @@ def _init(**options: Any) -> None:  # noqa: ANN401 - Ray's own
     signal.signal(signal.SIGTERM, before)
 
 
-def answers(address: str) -> bool:
+def _answers(address: str) -> bool:
     """Say whether something listens at host:port."""
     host, _, port = address.rpartition(":")
     try:
@@ -83,7 +84,18 @@ def answers(address: str) -> bool:
     return True
 
 
-def alive_nodes() -> dict[str, dict[str, float]]:
-    """Return what each node that is alive has of each resource."""
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
+def head_of_cluster() -> Any:  # noqa: ANN401 - Ray's own type is private
+    """Return a line to the head of the cluster this process has joined.
+
+    A line of our own: `ray.nodes()` ends the process where another cluster answers meanwhile.
+    """
+    return GcsClient(address=ray.get_runtime_context().gcs_address)
+
+
+def alive_nodes(head: Any) -> dict[str, dict[str, float]]:  # noqa: ANN401
+    """Return what each node that is alive has of each resource.
+
+    Raises RayError when the head does not answer, AuthenticationError when it is another one.
+    """
+    nodes = head.get_all_node_info(timeout=ANSWER_SECONDS)
+    return {key.hex(): dict(node.resources_total) for key, node in nodes.items() if not node.state}
