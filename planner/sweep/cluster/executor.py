@@ -39,6 +39,8 @@ LOOK_SECONDS = 2.0
 HEAD_SECONDS = 20.0
 """How long the head may not answer before it counts as lost. Ray itself ends a process after 60."""
 
+LOST = "the Ray head was lost"
+
 RECONNECT_SECONDS = 120.0
 """How long a lost cluster may take to come back."""
 
@@ -88,7 +90,12 @@ class RayExecutor:
             raise UsageError(too_large(job.resources, self._seen))
         parent = job.parent_dir and os.path.abspath(job.parent_dir)
         job = replace(job, checkpoint_dir=os.path.abspath(job.checkpoint_dir), parent_dir=parent)
-        stream, group = start(job, self._folder)
+        try:
+            stream, group = start(job, self._folder)
+        except RayError:
+            self._events.append(Died(job.key, job.attempt, LOST, counts=False))
+            self._come_back()
+            return
         self._streams[stream] = job
         if group is not None:
             self._groups[job.key] = group
@@ -208,9 +215,8 @@ class RayExecutor:
 
     def _come_back(self) -> None:
         """Give every running job up, and wait for the cluster to come back. Raises PlannerError."""
-        lost = "the Ray head was lost"
         jobs = self._streams.values()
-        self._events += [Died(job.key, job.attempt, lost, counts=False) for job in jobs]
+        self._events += [Died(job.key, job.attempt, LOST, counts=False) for job in jobs]
         self._events += [left.died for left in self._leaving.values()]
         self._streams, self._leaving, self._groups = {}, {}, {}
         self._ours, self._lost = True, False
@@ -222,7 +228,7 @@ class RayExecutor:
             except (UsageError, RayError, RuntimeError, ConnectionError) as error:
                 if time.monotonic() > give_up:
                     raise PlannerError(
-                        f"{lost} and did not come back within {RECONNECT_SECONDS:g} s; all that "
+                        f"{LOST} and did not come back within {RECONNECT_SECONDS:g} s; all that "
                         "has ended is kept: start the cluster again, and the same command goes on"
                     ) from error
                 time.sleep(LOOK_SECONDS)
