@@ -15,15 +15,21 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from errno import EINVAL, ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP, ESTALE
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from planner.errors import LedgerError, StudyLockedError
 
 SCHEMA_VERSION = 1
 """Of events.jsonl; its first line states it. Fields that were added later are optional."""
 
-_read = json.JSONDecoder().decode
+WITHOUT_LOCKS = (ENOLCK, ENOTSUP, EOPNOTSUPP, ENOSYS, EINVAL)
+"""What a shared file system answers that cannot lock files."""
+
+_DECODER = json.JSONDecoder()
+
+_Apply: TypeAlias = Callable[[dict[str, Any]], None]
 
 
 def encode_line(data: dict[str, Any]) -> str:
@@ -41,12 +47,19 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 (plain data of any depth)
     return value
 
 
-def fold_log(path: Path, apply: Callable[[dict[str, Any]], None]) -> tuple[int, bytes]:
+def fold_log(
+    path: Path,
+    apply: _Apply,
+    *,
+    later: Callable[[bytes], bool] | None = None,
+    decoder: json.JSONDecoder = _DECODER,
+) -> tuple[int, bytes]:
     """Hand every whole line's event to ``apply``, in order and one at a time.
 
-    Returns their number and what is left of a cut last line (empty if none is cut). Raises
-    LedgerError with file and line number when a whole line is not the event it should be, or when
-    ``apply`` cannot read it (KeyError, TypeError, ValueError, AttributeError).
+    ``later`` may take a line of progress undecoded by returning True. Returns the lines' number and
+    what is left of a cut last line (empty if none is cut). Raises LedgerError with file and line
+    number when a whole line is not the event it should be, or when ``apply`` cannot read it
+    (KeyError, TypeError, ValueError, AttributeError).
     """
     number = 0
     with path.open("rb") as log:
@@ -54,7 +67,9 @@ def fold_log(path: Path, apply: Callable[[dict[str, Any]], None]) -> tuple[int, 
             if not line.endswith(b"\n"):
                 return number, line
             number += 1
-            event = _decode(path, number, line)
+            if later and line.startswith(b'{"n":%d,"event":"progress",' % number) and later(line):
+                continue
+            event = _decode(decoder, path, number, line)
             if number == 1:
                 _check_version(path, event)
             try:
@@ -76,9 +91,12 @@ def _check_version(path: Path, first: dict[str, Any]) -> None:
         )
 
 
-def _decode(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def _decode(decoder: json.JSONDecoder, path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        event = _read(line.decode())
+        text = line.decode()
+        event, end = decoder.raw_decode(text)
+        if text[end:].strip():
+            raise ValueError("more than one value")
     except (ValueError, RecursionError) as error:
         raise damaged(path, number, "it is not JSON") from error
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
@@ -98,7 +116,10 @@ def damaged(path: Path, number: int, what: str) -> LedgerError:
 
 def append_line(path: Path, line: str, *, durable: bool) -> None:
     """Append a line; when that fails the file is as it was, and LedgerError says why."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise unwritable(path, error) from error
     size = os.fstat(file).st_size
     try:
         rest = line.encode()
@@ -131,16 +152,18 @@ def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
 
 def unwritable(path: Path, error: OSError) -> LedgerError:
     """Return the error for a disk that is full, read-only or gone."""
+    stale = " (its file server has lost it: mount it again)" if error.errno == ESTALE else ""
     return LedgerError(
-        f"{path} cannot be written: {error.strerror or error}. Nothing half written counts and "
-        "nothing recorded is lost: make room or fix the folder, then run the same line again"
+        f"{path} cannot be written: {error.strerror or error}{stale}. Nothing half written counts "
+        "and nothing recorded is lost: make room or fix the folder, then run the same line again"
     )
 
 
 def take_lock(path: Path) -> int:
     """Lock a study and return the open file that holds the lock; the kernel frees it at our end.
 
-    Raises StudyLockedError naming the process that holds it.
+    Raises StudyLockedError naming the process that holds it, LedgerError where the file system
+    knows no locks.
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -152,6 +175,15 @@ def take_lock(path: Path) -> int:
             f"another process ({holder}) works on the study {path.parent}: wait until it has "
             "ended, stop it, or choose another --out"
         ) from None
+    except OSError as error:
+        os.close(file)
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        raise LedgerError(
+            f"{path.parent} lies on a file system without locks ({error.strerror}), where a second "
+            "sweep could write the same log: choose an --out on a disk of this machine; the states "
+            "of trials may lie elsewhere, at a URL (`checkpoints`)"
+        ) from error
     os.ftruncate(file, 0)
     os.write(file, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
     return file

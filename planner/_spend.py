@@ -149,7 +149,8 @@ class Spend:
         elif attempt is not None and seconds > 0 and flops > 0:
             slowest = self._slowest.get(attempt.flops_per_token, 0.0)
             self._slowest[attempt.flops_per_token] = max(slowest, seconds / flops)
-        self._close(key, (number, flops, devices * (seconds or 0.0)))
+        held = (seconds or 0.0) if devices == 1 else devices * (seconds or 0.0)
+        self._close(key, (number, flops, held))
         if self._watched.get(key) == number:
             del self._watched[key]
 

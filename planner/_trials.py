@@ -7,11 +7,16 @@ fits into memory, and a stage's runs are found without computing a key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import cache
+from operator import itemgetter
+from typing import Any, TypeAlias
 
-from planner.run import TRIAL_FIELDS, Trial
+from planner.run import TRIAL_FIELDS, Run, Trial
+
+_NESTED = ("shape", "schedule", "keep_at")
+_Read: TypeAlias = Callable[[Mapping[str, Any]], object]
 
 
 def mark_of(data: Mapping[str, Any]) -> int:
@@ -19,39 +24,67 @@ def mark_of(data: Mapping[str, Any]) -> int:
 
     It holds within one process only.
     """
-    return hash(tuple(_hashable(value) for name, value in sorted(data.items()) if name != "stage"))
+    plain, nested = _getters(tuple(data))
+    return hash((plain(data), repr(nested(data))))
 
 
-def _hashable(value: object) -> object:
-    return repr(value) if isinstance(value, dict | list) else value
+@cache
+def _getters(names: tuple[str, ...]) -> tuple[_Read, _Read]:
+    """Return what reads a trial's plain values, and what reads the others, in a fixed order."""
+    plain = sorted(set(names) - {"stage", *_NESTED})
+    return itemgetter(*plain), itemgetter(*_NESTED)
 
 
 class TrialIndex:
-    """The trials of a log by stage, each once, and the keys of those recorded."""
+    """The trials of a log by stage, each once."""
 
     def __init__(self) -> None:
         self._stages: dict[str, dict[int, Trial]] = {}
         self._keys: dict[int, str] = {}
         self._parts: dict[type, dict[Any, Any]] = {}
 
-    def asked(self, data: Mapping[str, Any]) -> Trial:
-        """Take in a trial a round asks for."""
-        stage = self._stages.setdefault(data["stage"], {})
-        return stage.setdefault(mark_of(data), self._read(data))
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that have asked, in the order they came."""
+        return tuple(self._stages)
 
-    def same(self, data: Mapping[str, Any]) -> Trial:
-        """Return the trial an ended run names, as the object the round holds if one asked."""
-        known = self._stages.get(data["stage"], {}).get(mark_of(data))
-        return known or self._read(data)
+    def decode(self, data: dict[str, Any]) -> dict[str, Any] | Trial:
+        """Turn a decoded trial into the one it is, leave other objects: an ``object_hook``.
 
-    def ended(self, data: Mapping[str, Any], key: str) -> None:
-        """Take in the key of a recorded run."""
-        self._keys[mark_of(data)] = key
+        A round of 100,000 trials so never stands in memory as plain data.
+        """
+        if "keep_at" not in data:
+            return data
+        try:
+            return self.see(data)
+        except (KeyError, TypeError, AttributeError):
+            return data
 
-    def recorded(self, stage: str) -> tuple[str, ...]:
+    def see(self, data: Mapping[str, Any] | Trial) -> Trial:
+        """Return the trial that plain data describe: one object for all that say the same."""
+        if isinstance(data, Trial):
+            return data
+        stage, mark = self._stages.setdefault(data["stage"], {}), mark_of(data)
+        if mark not in stage:
+            stage[mark] = self._read(data)
+        return stage[mark]
+
+    def recorded(self, stage: str, runs: Mapping[str, Run]) -> tuple[str, ...]:
         """Return the keys of a stage's recorded runs, in the order it asked."""
+        if len(self._keys) != len(runs):
+            self._keys = {mark_of(run.trial.to_json()): key for key, run in runs.items()}
         keys = (self._keys.get(mark) for mark in self._stages.get(stage, ()))
         return tuple(key for key in keys if key is not None)
+
+    def shared(self, run: Run) -> Run:
+        """Return a run whose size and words are one object with all that have the same."""
+        return replace(
+            run,
+            size=self._one(run.size),
+            device=self._one(run.device),
+            note=self._one(run.note),
+            tokens=run.trial.tokens if run.tokens == run.trial.tokens else run.tokens,
+        )
 
     def _read(self, data: Mapping[str, Any]) -> Trial:
         """Read a trial; its numbers, words and shape are shared with all that have the same."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,18 +15,18 @@ from rich.table import Table
 from planner._log import replace_file
 from planner.errors import LedgerError
 from planner.ledger import Ledger
-from planner.offline import write_conclusion
 from planner.run import Round
 from planner.space import ExecutorChoice, SearchSpace, dump_space, load_space
 from planner.study import describe_environment, read_study, write_json
 from planner.sweep.events import Executor
 from planner.sweep.inline import InlineExecutor
 from planner.sweep.layout import Layout
+from planner.sweep.limits import Approval
 from planner.sweep.local import LocalExecutor
 from planner.sweep.loop import Setup, prepare, run_sweep, state_of
 from planner.sweep.policy import audit, next_round, wants_prediction
 from planner.sweep.state import StudyState
-from planner.sweep.watch import LiveWatch, PlainWatch, Watch, describe
+from planner.sweep.watch import LiveWatch, Meter, PlainWatch, Watch, describe
 from planner.sweep.worth import Worth, further_runs
 from planner.units import format_count
 
@@ -35,8 +34,14 @@ STEERING = ("seed", "proxy", "data", "shapes", "lr", "batch_tokens", "horizons",
 """The parts of a space that decide the rounds: a study keeps them for life."""
 
 
-def run_campaign(space: SearchSpace, folder: Path, *, report: bool) -> None:
-    """Run or resume a study, then fit, plan and report. Ends with the verdict on stdout."""
+def run_campaign(
+    space: SearchSpace, folder: Path, *, report: bool, approve_above: float | None = None
+) -> None:
+    """Run or resume a study, then fit, plan and report. Ends with the verdict on stdout.
+
+    A round expected to cost more than ``approve_above`` dollars is asked about on a terminal, and
+    stops the sweep with BudgetError elsewhere.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Ledger.open(folder) as ledger:
         _refuse_other_space(folder, space)
@@ -45,7 +50,12 @@ def run_campaign(space: SearchSpace, folder: Path, *, report: bool) -> None:
         if ledger.repaired:
             _say(ledger.repaired)
         with ExitStack() as stack:
-            run_sweep(setup, ledger, _executor(space), _watch(stack, setup))
+            watch = _watch(stack, setup, ledger)
+            ask = watch.ask if isinstance(watch, LiveWatch) and sys.stdin.isatty() else None
+            approval = None if approve_above is None else Approval(approve_above, ask)
+            run_sweep(setup, ledger, _executor(space), watch, approval)
+    from planner.offline import write_conclusion  # heavy, and of no use while trials run
+
     write_conclusion(folder, report=report)
 
 
@@ -53,35 +63,6 @@ def print_prices(space: SearchSpace) -> None:
     """Print every stage with its trials, its price and its worst case. Writes nothing."""
     layout = prepare(space).layout
     Console().print(_price_table(space, layout))
-
-
-def print_status(folder: Path, *, audit: bool, as_json: bool) -> None:
-    """Print where a study stands; with ``audit`` recompute every stored decision."""
-    study = read_study(folder)
-    ledger, budget = study.ledger, study.space.budget.flops
-    counts = Counter(run.status.value for run in ledger.runs.values())
-    audited = _audit(study.space, ledger) if audit else []
-    if as_json:
-        facts = {
-            "schema_version": 1,
-            "study": study.space.study,
-            "rounds": len(ledger.rounds),
-            "trials": dict(counts),
-            "spent_flops": ledger.spent_flops,
-            "budget_flops": budget,
-            "trial_seconds": sum(run.seconds for run in ledger.runs.values()),
-            "plan": (folder / "plan.json").is_file(),
-        }
-        print(json.dumps(facts | ({"audit": audited} if audit else {})))  # noqa: T201
-        return
-    console = Console()
-    console.print(_status_table(folder, ledger))
-    shown = ", ".join(f"{count} {name}" for name, count in counts.items())
-    console.print(
-        f"{ledger.spent_flops:.3g} of {budget:.3g} FLOPs spent; {shown or 'nothing has ended'}"
-    )
-    for sentence in audited:
-        console.print(f"audit: {sentence}")
 
 
 def print_next(folder: Path, *, as_json: bool) -> None:
@@ -134,20 +115,10 @@ def _print_worth(worth: Sequence[Worth]) -> None:
     Console().print(table)
 
 
-def _status_table(folder: Path, ledger: Ledger) -> Table:
-    """Return one row per round: what it asked, how far it is, the best decayed loss."""
-    table = Table("round", "stage", "trials", "ended", "best loss", "why", title=str(folder))
-    for entry in ledger.rounds:
-        ended = [run for run in ledger.runs.values() if run.trial in entry.trials]
-        losses = [run.loss for run in ended if run.done and run.trial.schedule.name == "wsd"]
-        best = f"{min(losses):.4f}" if losses else "-"
-        cells = (entry.number, entry.stage, len(entry.trials), len(ended), best, entry.why)
-        table.add_row(*map(str, cells))
-    return table
-
-
-def _audit(space: SearchSpace, ledger: Ledger) -> list[str]:
-    found = audit(state_of(prepare(space), ledger))
+def audit_study(folder: Path) -> list[str]:
+    """Recompute every stored decision; a sentence for each that today's policy would not take."""
+    study = read_study(folder)
+    found = audit(state_of(prepare(study.space), study.ledger), study.ledger.policies)
     return found or ["every stored decision is what today's policy would decide"]
 
 
@@ -182,7 +153,8 @@ def _write_setup(folder: Path, setup: Setup) -> None:
     shapes = []
     if hasattr(setup.proxy, "model_shape"):
         shapes = [setup.proxy.model_shape(shape) for shape in setup.space.shapes]
-    write_json(folder / "env.json", describe_environment(setup.recipe, shapes))
+    prices = {"prices": {stage.name: stage.flops for stage in setup.layout.stages}}
+    write_json(folder / "env.json", describe_environment(setup.recipe, shapes) | prices)
 
 
 def _executor(space: SearchSpace) -> Callable[[], Executor]:
@@ -200,9 +172,10 @@ def _on_ray(choice: ExecutorChoice) -> Executor:
     return RayExecutor(choice)
 
 
-def _watch(stack: ExitStack, setup: Setup) -> Watch:
-    kind = LiveWatch if sys.stderr.isatty() else PlainWatch
-    watch = kind(setup.layout, setup.space.budget.flops)
+def _watch(stack: ExitStack, setup: Setup, ledger: Ledger) -> Watch:
+    kind, space = LiveWatch if sys.stderr.isatty() else PlainWatch, setup.space
+    meter = Meter(setup.layout, space.budget.flops, ledger, space.executor.processes, space.price)
+    watch = kind(meter)
     return stack.enter_context(watch) if isinstance(watch, LiveWatch) else watch
 
 

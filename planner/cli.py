@@ -79,6 +79,9 @@ def sweep(
     set_: Annotated[list[str] | None, typer.Option("--set", help="key.path=value")] = None,
     dry_run: Annotated[bool, typer.Option(help="Print every stage with its price.")] = False,
     no_report: Annotated[bool, typer.Option(help="Stop after the sweep and its plan.")] = False,
+    approve_above: Annotated[
+        float | None, typer.Option(help="Ask before a round dearer than this, in USD.")
+    ] = None,
 ) -> None:
     """Run proxy trials, then fit, plan and report; run again to resume."""
     from planner.campaign import print_prices, run_campaign
@@ -100,7 +103,7 @@ def sweep(
         return
     folder = out or Path("results") / chosen.study
     try:
-        run_campaign(chosen, folder, report=not no_report)
+        run_campaign(chosen, folder, report=not no_report, approve_above=approve_above)
     except KeyboardInterrupt:
         typer.echo(
             f"planner: stopped; all that has ended is in {folder}: the same command goes on",
@@ -138,7 +141,7 @@ def status(
     json: Json = False,
 ) -> None:
     """Say where a study stands."""
-    from planner.campaign import print_status
+    from planner.status import print_status
 
     print_status(study, audit=audit, as_json=json)
 

@@ -9,18 +9,17 @@ every attempt is paid for (:mod:`planner._spend`).
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
 
 from planner._deaths import Deaths
+from planner._derived import curve_file, restore_table
 from planner._log import (
     SCHEMA_VERSION,
     append_line,
@@ -61,6 +60,7 @@ class Ledger:
         self.policies: tuple[str, ...] = ()
         self._spend, self._deaths, self._losses = Spend(), Deaths(), Losses()
         self._trials = TrialIndex()
+        self._decoder = json.JSONDecoder(object_hook=self._trials.decode)
         self._clocks: dict[tuple[str, int], float] = {}
         self._lines = 0
         self._lock: int | None = None
@@ -70,12 +70,15 @@ class Ledger:
         """Lock a study for writing, new or old, and repair a cut last line.
 
         Raises StudyLockedError when another process works on it, LedgerError when it is damaged,
-        written by a newer planner, or not a study.
+        written by a newer planner, not a study, or on a disk that cannot be used.
         """
         ledger = cls(Path(folder))
-        ledger._claim()
         try:
+            ledger._claim()
             ledger._restore()
+        except OSError as error:
+            ledger.close()
+            raise unwritable(ledger.folder, error) from error
         except BaseException:
             ledger.close()
             raise
@@ -118,6 +121,11 @@ class Ledger:
         """How many attempts ended without a result, by the note that says why."""
         return +self._losses.counts
 
+    @property
+    def running(self) -> int:
+        """How many attempts this process has started that are not over."""
+        return len(self._clocks)
+
     def attempts(self, key: str) -> int:
         """Return the number of the newest attempt at a trial; 0 before the first."""
         return self._spend.newest(key)
@@ -126,12 +134,17 @@ class Ledger:
         """Return a trial's deaths on end that brought it no further, and the last one's note."""
         return self._deaths.of(key)
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that have asked for trials, in the order they came."""
+        return self._trials.stages
+
     def stage_keys(self, stage: str) -> tuple[str, ...]:
         """Return the keys of the recorded runs a stage asked for, in the order it asked.
 
         A run two stages asked for belongs to both, whichever was first.
         """
-        return self._trials.recorded(stage)
+        return self._trials.recorded(stage, self.runs)
 
     def hash(self) -> str:
         """Hash what was decided and found, whatever the order, hosts, times and retries.
@@ -214,16 +227,15 @@ class Ledger:
         """Store a prediction, with the hash of the ledger as it stands before it."""
         self._append("predicted", {"ledger": self.hash(), "prediction": dict(prediction)})
 
+    def learned(self, number: int, standing: Mapping[str, Any]) -> None:
+        """Note what is still doubtful after a round, for people: nothing is decided by it."""
+        line = encode_line({"round": number} | dict(standing))
+        append_line(self.folder / "progress.jsonl", line, durable=False)
+
     def save_curve(self, key: str, curve: Mapping[str, Sequence[float]]) -> None:
         """Write curves/<key>.parquet, one float column per name."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        table = pa.table({name: pa.array(list(curve[name]), pa.float64()) for name in curve})
-        content = io.BytesIO()
-        pq.write_table(table, content)
         self._make(self.folder / "curves")
-        replace_file(self.folder / "curves" / f"{key}.parquet", content.getvalue())
+        replace_file(self.folder / "curves" / f"{key}.parquet", curve_file(curve))
 
     def _clock(self, key: str, attempt: int) -> dict[str, float]:
         """Return the seconds an attempt has taken so far, if it was started here."""
@@ -266,20 +278,10 @@ class Ledger:
             )
         if not self._lines:
             self._append("study", {"schema_version": SCHEMA_VERSION})
-        if not self._table_is_current():
-            lines = (encode_line(run.to_json()).encode() for run in self.runs.values())
-            replace_file(self._table, lines)
-
-    def _table_is_current(self) -> bool:
-        """Say whether runs.jsonl is what the log says, line by line."""
-        if not self._table.exists():
-            return False
-        with self._table.open("rb") as table:
-            lines = (encode_line(run.to_json()).encode() for run in self.runs.values())
-            return all(a == b for a, b in zip_longest(lines, table))
+        restore_table(self._table, self.runs.values())
 
     def _replay(self) -> bytes:
-        self._lines, cut = fold_log(self._log, self._apply)
+        self._lines, cut = fold_log(self._log, self._apply, decoder=self._decoder)
         return cut
 
     def _append(self, kind: str, content: dict[str, Any], *, durable: bool = True) -> None:
@@ -289,7 +291,7 @@ class Ledger:
         line = encode_line(head | content)
         append_line(self._log, line, durable=durable)
         self._lines += 1
-        self._apply(json.loads(line))
+        self._apply(self._decoder.decode(line))
 
     def _apply(self, event: Mapping[str, Any]) -> None:
         self._deaths.see(event)
@@ -320,15 +322,14 @@ class Ledger:
                 raise ValueError(f"there is no event {kind!r}")
 
     def _decide(self, data: Mapping[str, Any], policy: str) -> None:
-        trials = tuple(self._trials.asked(trial) for trial in data["trials"])
+        trials = tuple(self._trials.see(trial) for trial in data["trials"])
         self.rounds += (Round(data["number"], data["stage"], trials, data["why"]),)
         self.policies += (policy,)
 
     def _record(self, data: Mapping[str, Any]) -> None:
-        run = Run.from_json(data, self._trials.same(data["trial"]))
+        run = self._trials.shared(Run.from_json(data, self._trials.see(data["trial"])))
         if self._is_news(run):
             self.runs[run.key] = run
-            self._trials.ended(data["trial"], run.key)
         self._spend.pay(run.key, run.attempt, run.spent_flops, run.seconds)
         if run.key in self.runs:
             total = self._spend.of(run.key)

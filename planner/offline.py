@@ -97,9 +97,9 @@ def plan_study(study: Study, found: Conclusion, objective: Objective) -> Plan:
 def write_study_report(study: Study, found: Conclusion, plan: Plan, folder: Path) -> Path:
     """Write the report of a study; return the path of report.html."""
     stages = {
-        key: entry.stage
-        for entry in reversed(study.ledger.rounds)
-        for key in study.ledger.stage_keys(entry.stage)
+        key: stage
+        for stage in reversed(study.ledger.stages)
+        for key in study.ledger.stage_keys(stage)
     }
     content = ReportInput(
         title=study.space.study,

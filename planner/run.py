@@ -197,7 +197,9 @@ class Round:
         return cls(data["number"], data["stage"], trials, data["why"])
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
+
+
 def content_hash(data: object) -> str:
     """Hash plain data: 16 hex digits of SHA-256 over its canonical JSON."""
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(_CANONICAL.encode(data).encode()).hexdigest()[:16]

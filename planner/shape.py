@@ -14,9 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import median
 from typing import Any, Self
-
-import numpy as np
 
 from planner.errors import SpaceError
 
@@ -156,7 +155,9 @@ class ShapeFamily:
 
     def near(self, params: float) -> ModelShape:
         """Return the buildable shape whose ``params_matmul`` is nearest to ``params`` in ratio."""
-        return min(self.shapes(params, params), key=lambda s: abs(np.log(s.params_matmul / params)))
+        return min(
+            self.shapes(params, params), key=lambda s: abs(math.log(s.params_matmul / params))
+        )
 
     def shapes(self, smallest: float, largest: float) -> list[ModelShape]:
         """List the buildable shapes between two ``params_matmul``, and one beyond either end."""
@@ -185,7 +186,7 @@ class ShapeFamily:
             context=first.context,
             head_dim=first.head_dim,
             depth=first.layers if len(depths) == 1 else None,
-            aspect=float(np.median([shape.width / shape.layers for shape in shapes])),
+            aspect=median(shape.width / shape.layers for shape in shapes),
             kv_share=first.heads // first.kv_heads,
             tied=first.tied,
         )

@@ -164,12 +164,13 @@ class Stages(_Part):
 
 
 class Budget(_Part):
-    """What the sweep may cost. FLOPs steer; GPU-hours, usd and ``wall`` (seconds) only stop it."""
+    """What the sweep may cost: FLOPs steer, the others only stop it; ``price`` is usd an hour."""
 
     flops: Count
     gpu_hours: Annotated[float, Field(gt=0), _read(parse_gpu_hours)] | None = None
     usd: Annotated[float, Field(gt=0), _read(parse_money)] | None = None
     wall: Annotated[float, Field(gt=0), _read(parse_duration)] | None = None
+    price: Annotated[float, Field(gt=0), _read(parse_money)] | None = None
 
 
 class Target(_Part):
@@ -271,6 +272,11 @@ class SearchSpace(_Part):
     def target(self) -> dict[str, Any]:
         """What the report plans for, as given; empty when the YAML names no target."""
         return self.planned.model_dump(exclude_none=True) if self.planned else {}
+
+    @property
+    def price(self) -> float | None:
+        """Dollars per device hour of the sweep; None where nobody stated them."""
+        return self.budget.price or self.target.get("price")
 
     @field_validator("shapes", mode="before")
     @classmethod

@@ -42,14 +42,10 @@ class Study:
     @property
     def runs_by_stage(self) -> dict[str, tuple[Run, ...]]:
         """Every stage's ended runs, in the order the stages came."""
-        stages = dict.fromkeys(entry.stage for entry in self.ledger.rounds)
+        runs = self.ledger.runs
         return {
-            stage: tuple(
-                self.ledger.runs[key]
-                for key in self.ledger.stage_keys(stage)
-                if key in self.ledger.runs
-            )
-            for stage in stages
+            stage: tuple(runs[key] for key in self.ledger.stage_keys(stage))
+            for stage in self.ledger.stages
         }
 
     @property
@@ -71,9 +67,9 @@ class Study:
 
     def spent_on(self, entry: Round) -> float:
         """FLOPs of a round's recorded runs that it was the first to ask for."""
-        return sum(
-            run.spent_flops for run in self.ledger.runs.values() if run.trial in entry.trials
-        )
+        asked = set(map(id, entry.trials))  # a run holds the very trial its round asked for
+        runs = self.ledger.runs.values()
+        return sum(run.spent_flops for run in runs if id(run.trial) in asked)
 
 
 @dataclass(frozen=True)

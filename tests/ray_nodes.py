@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -59,11 +60,12 @@ class Node:
 
     def kill(self) -> None:
         """Kill it at once, as a power cut would; its workers go when they notice."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def raylet(self) -> int:
-        """Return the process that runs its trials."""
+        """Return the process that starts its workers; 0 while there is none yet."""
         listing = subprocess.run(
             ["ps", "-o", "pid=,args=", "-g", str(self.process.pid)], capture_output=True, text=True
         ).stdout

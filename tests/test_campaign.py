@@ -7,8 +7,9 @@ import signal
 
 import pytest
 
-from planner.campaign import print_next, print_prices, print_status, run_campaign
+from planner.campaign import print_next, print_prices, run_campaign
 from planner.errors import LedgerError
+from planner.status import print_status
 from planner.study import read_study
 from tests.studies import small_space
 

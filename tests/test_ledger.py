@@ -1,5 +1,6 @@
 """The log of a study: round trips, crashes, damage, locks, a full disk, spend and fencing."""
 
+import errno
 import json
 import math
 import os
@@ -411,3 +412,90 @@ def test_a_full_disk_is_a_sentence_and_the_study_goes_on_with_room(tiny_disk):
         filler.unlink()
         ledger.ended(run(trial()))
     assert len(Ledger.read(study).runs) == 1
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_refused_with_what_to_do(study, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("planner._log.fcntl.flock", refuse)
+    with pytest.raises(LedgerError, match=r"without locks.*--out on a disk of this machine"):
+        Ledger.open(study)
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "says"),
+    [
+        ("fsync", errno.ESTALE, "mount it again"),
+        ("open", errno.EROFS, "Read-only file system"),
+        ("write", errno.EIO, "Input/output error"),
+    ],
+)
+def test_a_disk_that_goes_away_is_a_sentence_and_nothing_is_lost(
+    finished, monkeypatch, call, code, says
+):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    with Ledger.open(finished) as ledger:
+        before = state(ledger)
+        with monkeypatch.context() as patch:
+            patch.setattr(f"planner._log.os.{call}", fail)
+            with pytest.raises(LedgerError, match=says):
+                ledger.predicted({})
+        assert state(ledger) == before == state(Ledger.read(finished))
+        ledger.predicted({})
+
+
+def test_a_read_only_study_is_a_sentence(finished, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("planner._log.os.open", refuse)
+    with pytest.raises(LedgerError, match="Read-only file system"):
+        Ledger.open(finished)
+
+
+def test_a_resumed_attempt_pays_from_where_it_resumed(study):
+    with Ledger.open(study) as ledger:
+        start(ledger, trial())
+        ledger.progress(trial().key({}), 1, 500)
+        ledger.lost(trial().key({}), 1, "asked to leave", 550, counts=False)
+        assert ledger.spent_flops == pytest.approx(0.55 * COST)
+        start(ledger, trial(), 2)
+        ledger.progress(trial().key({}), 2, 550, resumed=True)
+        ledger.progress(trial().key({}), 2, 700)
+        ledger.lost(trial().key({}), 2, "killed")
+        assert ledger.spent_flops == pytest.approx((0.55 + 0.25) * COST)
+        assert ledger.spent_flops == pytest.approx(Ledger.read(study).spent_flops)
+
+
+def test_lost_attempts_seconds_count(tmp_path, monkeypatch):
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr("planner.ledger.time.monotonic", lambda: float(next(clock)))
+    one, size = trial(seed=1), SIZE
+    with Ledger.open(tmp_path / "study") as ledger:
+        ledger.started("a", 1, "here", one, size, devices=2)  # at 0 s
+        assert ledger.running == 1
+        ledger.lost("a", 1, "its node went")  # at 10 s
+        assert ledger.device_seconds == 20
+        ledger.started("a", 2, "here", one, size)  # at 20 s
+        ledger.progress("a", 2, one.tokens // 2)  # at 30 s: 10 s for a half
+        assert ledger.device_seconds == 20, "what runs is not over"
+    again = Ledger.read(tmp_path / "study")
+    assert again.device_seconds == pytest.approx(20 + 10 * 0.6 / 0.5), "up to its next tenth"
+
+
+def test_a_log_without_seconds_is_read_and_priced_at_the_pace_seen(tmp_path):
+    one = trial(seed=1)
+    with Ledger.open(tmp_path / "study") as ledger:
+        ledger.started("a", 1, "here", one, SIZE)
+        ledger.lost("a", 1, "its worker died")
+        ledger.started("b", 1, "here", one, SIZE)
+        ledger.ended(replace(run(one), key="b", seconds=50.0))
+    path = tmp_path / "study" / "events.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    old = [{k: v for k, v in line.items() if k not in ("seconds", "devices")} for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in old))
+    assert Ledger.read(tmp_path / "study").device_seconds == pytest.approx(50 + 0.1 * 50)

@@ -23,6 +23,11 @@ class Resources:
     nodes: int = 1
     memory: int = 0
 
+    @property
+    def devices(self) -> float:
+        """Devices that are paid for while it runs; without GPUs each node counts as one."""
+        return self.nodes * (self.gpus or 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

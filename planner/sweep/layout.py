@@ -112,23 +112,26 @@ def lay_out(space: SearchSpace, proxy: Proxy) -> Layout:
     limit = (1 - RESERVE) * space.budget.flops
     levels = sorted({cell.flops for cell in cells if _in_ladder(cell)})
     able = proxy.capabilities
-    layouts = [_layout(space, able, cells, level) for level in levels if _is_ladder(cells, level)]
-    if not layouts:
+    layout = None
+    for level in reversed(levels):
+        if not _is_ladder(cells, level):
+            break  # nor is any smaller one
+        layout = _layout(space, able, cells, level)
+        if layout.worst_flops <= limit:
+            return layout
+    if layout is None:
         raise SpaceError(
             f"the search space holds {len(cells)} cells of size x horizon; a ladder needs at least "
             f"{MIN_CELLS} cells over {MIN_SIZES} sizes, each at most {MOST_TPP:g} tokens per "
             "parameter: add sizes or horizons.tokens_per_run"
         )
-    affordable = [layout for layout in layouts if layout.worst_flops <= limit]
-    if not affordable:
-        needed = layouts[0].worst_flops / (1 - RESERVE)
-        raise BudgetError(
-            f"the budget of {space.budget.flops:.3g} FLOPs cannot pay for the smallest ladder: "
-            f"with its held-out rung and every grid at its widest that takes {needed:.3g} FLOPs "
-            f"({layouts[0].flops:.3g} expected); raise budget.flops, or take smaller sizes or "
-            "shorter horizons"
-        )
-    return affordable[-1]
+    needed = layout.worst_flops / (1 - RESERVE)
+    raise BudgetError(
+        f"the budget of {space.budget.flops:.3g} FLOPs cannot pay for the smallest ladder: "
+        f"with its held-out rung and every grid at its widest that takes {needed:.3g} FLOPs "
+        f"({layout.flops:.3g} expected); raise budget.flops, or take smaller sizes or "
+        "shorter horizons"
+    )
 
 
 def finder_batch(space: SearchSpace) -> int:
@@ -159,8 +162,10 @@ def trunk_groups(cells: Sequence[Cell], forks: bool) -> list[list[Cell]]:
 
 def by_size(cells: Sequence[Cell]) -> list[list[Cell]]:
     """Group cells by size, smallest first."""
-    sizes = sorted({cell.size.params_matmul for cell in cells})
-    return [[cell for cell in cells if cell.size.params_matmul == size] for size in sizes]
+    groups: dict[float, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.size.params_matmul, []).append(cell)
+    return [groups[size] for size in sorted(groups)]
 
 
 def _cells(space: SearchSpace, proxy: Proxy) -> list[Cell]:
@@ -191,7 +196,8 @@ def _ladder(cells: Sequence[Cell], level: float) -> list[Cell]:
 
 def _is_ladder(cells: Sequence[Cell], level: float) -> bool:
     ladder = _ladder(cells, level)
-    return len(ladder) >= MIN_CELLS and len(by_size(ladder)) >= MIN_SIZES
+    sizes = {cell.size.params_matmul for cell in ladder}
+    return len(ladder) >= MIN_CELLS and len(sizes) >= MIN_SIZES
 
 
 def _layout(

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
-from planner.decide.evidence import fit_hyper_of
+from planner.decide.evidence import (
+    DECAY_STAGES,
+    HYPER_STAGES,
+    RunsByStage,
+    fit_hyper_of,
+    fit_loss_of,
+)
 from planner.fit.held_out import Prediction
+from planner.fit.loss_fit import LossFit
 from planner.fit.transfer import HyperFit
 from planner.proxy import Proxy, TransformerProxy
 from planner.run import Round, Run, Trial
@@ -15,9 +24,51 @@ from planner.space import SearchSpace
 from planner.sweep.layout import Layout
 
 
+class Memory:
+    """What the states of one study need not work out twice: keys of rounds, and the last fit.
+
+    Everything in it follows from what it is asked with; it decides nothing.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[int, tuple[Round, tuple[str, ...]]] = {}
+        self._hyper: tuple[object, HyperFit] | None = None
+        self._loss: tuple[object, LossFit] | None = None
+
+    def keys(self, entry: Round, recipe: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the keys of a round's trials, each hashed once."""
+        known = self._keys.get(id(entry))
+        if known is None or known[0] is not entry:
+            known = entry, tuple(sys.intern(trial.key(recipe)) for trial in entry.trials)
+            self._keys[id(entry)] = known
+        return known[1]
+
+    def hyper(self, runs: RunsByStage, parametrization: str) -> HyperFit:
+        """Fit learning rate and batch, unless these very runs were fitted last."""
+        asked = _keys(runs)
+        if self._hyper is None or self._hyper[0] != asked:
+            self._hyper = asked, fit_hyper_of(runs, parametrization)
+        return self._hyper[1]
+
+    def loss(self, runs: RunsByStage, hyper: HyperFit) -> LossFit:
+        """Fit the loss law, unless these very runs were fitted last; or EvidenceError."""
+        asked = _keys(runs), id(hyper)
+        if self._loss is None or self._loss[0] != asked:
+            self._loss = asked, fit_loss_of(runs, hyper)
+        return self._loss[1]
+
+
+def _keys(runs: RunsByStage) -> dict[str, tuple[str, ...]]:
+    return {stage: tuple(run.key for run in ended) for stage, ended in runs.items()}
+
+
 @dataclass(frozen=True)
 class StudyState:
-    """The ledger as the policy sees it; ``runs`` maps keys to the runs that have ended."""
+    """The ledger as the policy sees it; ``runs`` maps keys to the runs that have ended.
+
+    A round may hold trials of several stages; each trial names its own. States of one study share
+    their ``memory``.
+    """
 
     space: SearchSpace
     proxy: Proxy
@@ -26,41 +77,65 @@ class StudyState:
     rounds: tuple[Round, ...]
     runs: Mapping[str, Run]
     prediction: Prediction | None = None
+    memory: Memory = field(default_factory=Memory, repr=False, compare=False)
 
     def key(self, trial: Trial) -> str:
         """Return the trial's key under this study's recipe."""
         return trial.key(self.recipe)
 
+    def keys_of(self, entry: Round) -> tuple[str, ...]:
+        """Return the keys of a round's trials."""
+        return self.memory.keys(entry, self.recipe)
+
     def cost(self, trial: Trial) -> float:
         """Return the FLOPs a trial is to spend: a fork's branch only."""
         return self.proxy.size(trial.shape).flops(trial.new_tokens)
 
-    def rounds_of(self, stage: str) -> tuple[Round, ...]:
-        """Return the rounds a stage has proposed."""
-        return tuple(entry for entry in self.rounds if entry.stage == stage)
+    def asked(self, stage: str) -> tuple[tuple[Trial, ...], ...]:
+        """Return the trials a stage has asked for, round by round."""
+        return self._asked.get(stage, ())
 
     def runs_of(self, stage: str) -> tuple[Run, ...]:
         """Return the runs a stage asked for, also those another stage had made before."""
-        trials = [trial for entry in self.rounds_of(stage) for trial in entry.trials]
-        found = [self.runs.get(self.key(trial)) for trial in trials]
-        return tuple(run for run in found if run is not None)
+        return self.runs_by_stage.get(stage, ())
 
     @property
     def hyper(self) -> HyperFit:
         """What the runs so far say of learning rate, batch, warmup and weight decay."""
-        return fit_hyper_of(self.runs_by_stage, self.recipe.get("parametrization", "sp"))
+        speak = {stage: self.runs_of(stage) for stage in (*HYPER_STAGES, *DECAY_STAGES)}
+        return self.memory.hyper(speak, self.recipe.get("parametrization", "sp"))
 
     @property
+    def loss(self) -> LossFit:
+        """The law of the decayed ladder. Raises EvidenceError when it holds too little for one."""
+        return self.memory.loss(self.runs_by_stage, self.hyper)
+
+    @cached_property
     def runs_by_stage(self) -> dict[str, tuple[Run, ...]]:
         """Every stage's runs, in the order the stages came."""
-        return {entry.stage: self.runs_of(entry.stage) for entry in self.rounds}
+        found: dict[str, list[Run]] = {}
+        for entry in self.rounds:
+            for trial, key in zip(entry.trials, self.keys_of(entry), strict=True):
+                runs = found.setdefault(trial.stage, [])
+                if key in self.runs:
+                    runs.append(self.runs[key])
+        return {stage: tuple(runs) for stage, runs in found.items()}
+
+    @cached_property
+    def _asked(self) -> dict[str, tuple[tuple[Trial, ...], ...]]:
+        found: dict[str, tuple[tuple[Trial, ...], ...]] = {}
+        for entry in self.rounds:
+            for stage in dict.fromkeys(trial.stage for trial in entry.trials):
+                trials = tuple(trial for trial in entry.trials if trial.stage == stage)
+                found[stage] = (*found.get(stage, ()), trials)
+        return found
 
     @property
     def transformer(self) -> TransformerProxy | None:
         """The proxy, if its shapes are transformers."""
         return cast(TransformerProxy, self.proxy) if hasattr(self.proxy, "model_shape") else None
 
-    @property
+    @cached_property
     def min_batch_tokens(self) -> int:
         """One sequence, the smallest batch there is; 1 for a black box."""
         if self.transformer is None:

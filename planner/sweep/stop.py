@@ -20,11 +20,12 @@ LEAVE_SECONDS = 20.0
 class StopWish:
     """Within its ``with`` block ``asked`` says whether a signal came; in a main thread only.
 
-    A signal that is ignored, as Ctrl-C is by jobs in the background, stays ignored.
+    A signal that is ignored, as Ctrl-C is by jobs in the background, stays ignored. While
+    ``at_once`` is set, as when a person is asked something, the first one ends it too.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self.at_once = False
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
@@ -43,6 +44,6 @@ class StopWish:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked or self.at_once:
             raise KeyboardInterrupt
         self.asked = True

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-import time
+from dataclasses import dataclass
 from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from planner.decide.standing import Standing
+from planner.ledger import Ledger
 from planner.run import Round, Run, Trial
 from planner.sweep.events import Died, Progress
+from planner.sweep.gauge import Gauge
 from planner.sweep.layout import Layout
-from planner.units import format_count, format_duration
+from planner.units import format_count, format_duration, format_interval
 
 
 class Watch(Protocol):
@@ -31,34 +34,73 @@ class Watch(Protocol):
     def ended(self, run: Run, spent: float) -> None:
         """Show a recorded trial; ``spent`` FLOPs so far."""
 
+    def round_ends(self, step: Round, known: Standing) -> None:
+        """Show what is still doubtful after a round."""
+
+
+@dataclass(frozen=True)
+class Meter:
+    """What the figures of a watch are read from: budget, ledger, price of an hour, and slots."""
+
+    layout: Layout
+    budget: float
+    ledger: Ledger
+    slots: int = 1
+    price: float | None = None
+
+    def gauge(self) -> Gauge:
+        """Return a gauge of what the ledger holds."""
+        gauge = Gauge({stage.name: stage.flops for stage in self.layout.stages})
+        for step in self.ledger.rounds:
+            gauge.decided({trial.stage for trial in step.trials})
+        for run in self.ledger.runs.values():
+            gauge.ended(run.trial.stage, run.spent_flops, run.seconds)
+        return gauge
+
+    def clocks(self) -> str:
+        """Say what has been used beside FLOPs."""
+        hours = self.ledger.device_seconds / 3600
+        usd = "" if self.price is None else f" (${hours * self.price:.3g})"
+        return f"{hours:.3g} device hours{usd}"
+
 
 class _Board:
-    """The figures every watch shows: round, trials, FLOPs spent, time left."""
+    """The figures every watch shows: round, trials, slots, what is spent, time left."""
 
-    def __init__(self, layout: Layout, budget: float) -> None:
-        self._layout, self._budget = layout, budget
+    def __init__(self, meter: Meter) -> None:
+        self._meter, self._gauge = meter, meter.gauge()
         self._step: Round | None = None
         self._done = self._total = 0
-        self._spent = self._spent_before = 0.0
-        self._began = time.monotonic()
+        self._spent = 0.0
+        self._known: Standing | None = None
 
     def round_begins(self, step: Round, waiting: int, spent: float) -> None:
-        if self._step is None:
-            self._spent_before = spent
         self._step, self._done, self._total = step, 0, waiting
         self._spent = spent
+        self._gauge.decided({trial.stage for trial in step.trials})
 
     def ended(self, run: Run, spent: float) -> None:
         self._done += 1
+        self._gauge.ended(run.trial.stage, run.spent_flops, run.seconds)
         self._spent = spent
 
+    def bought(self, known: Standing) -> str:
+        """Say what a round has changed about the target."""
+        before, self._known = self._known, known
+        was = "" if before is None else f" (was {before.regret_nats:.2g})"
+        told = f"expected regret of lr and batch at the target {known.regret_nats:.2g} nats{was}"
+        if known.loss is not None and known.params is not None:
+            loss, params = known.loss, known.params
+            told += (
+                f"; loss there {loss.value:.3f} [{loss.low:.3f}, {loss.high:.3f}], "
+                f"N* {format_interval(params.value, params.low, params.high, format_count)}"
+            )
+        return told
+
     def time_left(self) -> str:
-        """Return the time the rest of the layout takes at the pace so far."""
-        paid = self._spent - self._spent_before
-        if paid <= 0:
-            return "?"
-        left = max(0.0, self._layout.flops - self._spent)
-        return format_duration(left * (time.monotonic() - self._began) / paid)
+        """Return the time the rest takes, stage by stage at the pace so far."""
+        left = self._gauge.seconds_left(self._meter.slots)
+        return "?" if left is None else format_duration(left)
 
     def headline(self) -> str:
         step = self._step
@@ -66,7 +108,8 @@ class _Board:
             return "starting"
         return (
             f"round {step.number} {step.stage}: {self._done}/{self._total} trials, "
-            f"{self._spent:.3g} of {self._budget:.3g} FLOPs, "
+            f"{self._meter.ledger.running}/{self._meter.slots} slots busy, "
+            f"{self._spent:.3g} of {self._meter.budget:.3g} FLOPs, {self._meter.clocks()}, "
             f"about {self.time_left()} left"
         )
 
@@ -93,6 +136,10 @@ class PlainWatch(_Board):
         super().ended(run, spent)
         self._say(f"  {describe(run.trial)}: {result(run)}  [{self.headline()}]")
 
+    def round_ends(self, step: Round, known: Standing) -> None:
+        """Print what the round has changed about the target."""
+        self._say(f"  round {step.number} leaves: {self.bought(known)}")
+
     def _say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
@@ -100,8 +147,8 @@ class PlainWatch(_Board):
 class LiveWatch(_Board):
     """A live table of the running trials under lines for what has ended; for terminals."""
 
-    def __init__(self, layout: Layout, budget: float) -> None:
-        super().__init__(layout, budget)
+    def __init__(self, meter: Meter) -> None:
+        super().__init__(meter)
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=2, transient=True)
         self._running: dict[str, tuple[Progress, Trial]] = {}
@@ -135,6 +182,21 @@ class LiveWatch(_Board):
         self._running.pop(run.key, None)
         self._console.print(f"  {describe(run.trial)}: {result(run)}")
         self._refresh()
+
+    def round_ends(self, step: Round, known: Standing) -> None:
+        """Print what the round has changed about the target."""
+        self._console.print(f"  round {step.number} leaves: {self.bought(known)}")
+
+    def ask(self, question: str) -> bool:
+        """Ask for a yes, with the live line out of the way."""
+        self._live.stop()
+        try:
+            return self._console.input(f"{question}. Go on? \\[y/N] ").strip().lower() in (
+                "y",
+                "yes",
+            )
+        finally:
+            self._live.start()
 
     def _refresh(self) -> None:
         table = Table.grid(padding=(0, 2))

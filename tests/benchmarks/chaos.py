@@ -63,10 +63,9 @@ class Cluster:
             self.head.kill()
             self.second.kill()
             self.head = Node(self.folder, 1, port=self.head.port).wait()
-        elif kind == "raylet":
-            os.kill(self.second.raylet(), signal.SIGKILL)
-            time.sleep(1.0)
-            self.second.kill()
+        elif kind == "raylet" and (raylet := self.second.raylet()):
+            os.kill(raylet, signal.SIGKILL)
+            self.second.process.wait()
         else:
             self.second.kill()
         self.second = Node(self.folder, 1, self.head.address)
@@ -78,6 +77,7 @@ class Cluster:
         return [int(pid) for pid, args in lines if args.startswith("ray::trial")]
 
     def close(self) -> None:
+        """End both nodes."""
         for node in (self.second, self.head):
             node.kill()
 
@@ -187,6 +187,7 @@ def many_kills(folder: Path, kills: int, seed: int) -> None:
                 break
     finally:
         cluster.close()
+        sweep.process.kill()
     minutes = (time.monotonic() - began) / 60
     print(f"{done.total()} kills in {minutes:.1f} min, {dict(done)}: nothing lost, the same plan")
 

@@ -108,7 +108,7 @@ def test_a_proxy_that_cannot_fork_or_range_test_trains_whole_runs(tmp_path):
     state = swept(tmp_path, f"proxy.name={path}:Plain", *more)
     assert not state.runs_of("finder")
     assert {run.trial.schedule.name for run in state.runs_of("ladder")} == {"wsd"}
-    assert len(state.rounds_of("ladder")) == 1
+    assert len(state.asked("ladder")) == 1
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ def state(tmp_path_factory):
 
 
 def test_the_design_stands_in_for_the_confirmation_and_costs_no_more(state):
-    trials = [trial for entry in state.rounds_of("design") for trial in entry.trials]
+    trials = [trial for trials in state.asked("design") for trial in trials]
     assert trials
-    assert not state.rounds_of("confirm")
+    assert not state.asked("confirm")
     assert sum(state.cost(trial) for trial in trials) <= confirm_flops(state.layout.confirm)
     assert len({state.key(trial) for trial in trials}) == len(trials)
 

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.decide.standing import Standing
 from planner.proxy import ProxySpec
 from planner.run import Round, Run, Trial
 from planner.space import Budget
 from planner.sweep.events import Died, Progress
 from planner.sweep.limits import Limits
-from planner.sweep.loop import Bench, RoundRunner
 from planner.sweep.replay.executor import MemoryLedger, TableExecutor, TableProxy, whole
 from planner.sweep.replay.pool import Policy, Pool, Seen
+from planner.sweep.rounds import Bench, RoundRunner
 
 ROUNDING = 1e-9
 """Share of the budget that is left alone, so that no sum of costs exceeds it in its last bits."""
@@ -45,6 +46,9 @@ class Silent:
         """Say nothing."""
 
     def ended(self, run: Run, spent: float) -> None:
+        """Say nothing."""
+
+    def round_ends(self, step: Round, known: Standing) -> None:
         """Say nothing."""
 
 

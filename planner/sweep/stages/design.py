@@ -22,7 +22,7 @@ def propose(state: StudyState) -> Proposal | None:
     if state.space.stages.confirm != "design" or state.layout.confirm is None:
         return None
     allowance = confirm_flops(state.layout.confirm)
-    left = allowance - sum(state.cost(t) for entry in state.rounds_of(STAGE) for t in entry.trials)
+    left = allowance - sum(state.cost(t) for trials in state.asked(STAGE) for t in trials)
     question = Question.of(state)
     worth = [w for w in question.ranked(left, min(left, allowance / ROUNDS)) if w.pays]
     if not worth:

@@ -19,7 +19,7 @@ LR_FROM, LR_TO = 1e-5, 1.0
 def propose(state: StudyState) -> Proposal | None:
     """Ask for one range test per seed, once."""
     able = "finder" in state.proxy.capabilities
-    if not (state.space.stages.finder and able) or state.rounds_of(STAGE):
+    if not (state.space.stages.finder and able) or state.asked(STAGE):
         return None
     batch = finder_batch(state.space)
     trials = tuple(

@@ -12,7 +12,7 @@ import numpy as np
 
 from planner.arrays import Floats
 from planner.decide.allocate import best_size
-from planner.decide.evidence import fit_loss_of, loss_runs
+from planner.decide.evidence import loss_runs
 from planner.decide.hyper import rung_hyper
 from planner.fit.held_out import Prediction, predict_held_out
 from planner.fit.transfer import HyperFit
@@ -28,7 +28,7 @@ STAGE = "held_out"
 
 def predict(state: StudyState, ledger_hash: str) -> Prediction:
     """Choose the rung's sizes and predict their losses. Raises EvidenceError if no law holds."""
-    fit = fit_loss_of(state.runs_by_stage, state.hyper)
+    fit = state.loss
     flops = state.layout.held_out_flops
     cells = _candidates(state, flops)
     sizes = [cell.size for cell in cells]
@@ -45,7 +45,7 @@ def predict(state: StudyState, ledger_hash: str) -> Prediction:
 
 def propose(state: StudyState) -> Proposal | None:
     """Ask for the predicted rung, once; the prediction must be in the ledger first."""
-    if state.prediction is None or state.rounds_of(STAGE):
+    if state.prediction is None or state.asked(STAGE):
         return None
     fit = state.hyper
     trials = []

@@ -25,7 +25,7 @@ def propose(state: StudyState) -> Proposal | None:
     """Ask for the trunks (and the lone runs), then for the forks of the trunks that stand."""
     if not state.space.stages.ladder:
         return None
-    rounds = state.rounds_of(STAGE)
+    rounds = state.asked(STAGE)
     groups = list(_groups(state))
     if not rounds:
         hyper = state.hyper
@@ -34,9 +34,11 @@ def propose(state: StudyState) -> Proposal | None:
     if len(rounds) > 1:
         return None
     forks: list[Trial] = []
-    for group, trunk in zip(groups, rounds[0].trials, strict=True):
+    for group, trunk in zip(groups, rounds[0], strict=True):
+        if len(group) == 1:
+            continue
         run = state.runs.get(state.key(trunk))
-        if len(group) > 1 and run is not None and run.done:
+        if run is not None and run.done:
             forks += [fork_of(trunk, run.key, cell.tokens) for cell in group]
     return Proposal(tuple(forks), "cooldowns off the trunks at every horizon") if forks else None
 

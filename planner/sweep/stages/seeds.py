@@ -17,7 +17,7 @@ STAGE = "seeds"
 
 def propose(state: StudyState) -> Proposal | None:
     """Ask once for the missing replicates of the anchor's best run."""
-    if state.space.stages.seeds < 2 or state.rounds_of(STAGE):
+    if state.space.stages.seeds < 2 or state.asked(STAGE):
         return None
     best = best_anchor_run(state)
     if best is not None:

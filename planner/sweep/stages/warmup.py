@@ -17,7 +17,7 @@ FACTORS = (0.25, 4.0)
 def propose(state: StudyState) -> Proposal | None:
     """Ask once for the anchor's best run under a shorter and a longer warmup."""
     best = best_anchor_run(state)
-    if not state.space.stages.warmup or state.rounds_of(STAGE) or best is None:
+    if not state.space.stages.warmup or state.asked(STAGE) or best is None:
         return None
     trial = best.trial
     trials = tuple(

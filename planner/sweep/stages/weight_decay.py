@@ -19,7 +19,7 @@ FACTORS = (0.25, 4.0)
 def propose(state: StudyState) -> Proposal | None:
     """Ask once for the anchor's best run under a smaller and a larger weight decay."""
     best = best_anchor_run(state)
-    if not state.space.stages.weight_decay or state.rounds_of(STAGE) or best is None:
+    if not state.space.stages.weight_decay or state.asked(STAGE) or best is None:
         return None
     decay = best.trial.weight_decay
     trials = tuple(

@@ -1,0 +1,237 @@
+"""One round: attempts, retries, budgets, clocks, signals; all that must not steer the policy.
+
+An attempt carries a number. Events of any but the newest are a zombie's: its result is paid for and
+counts only while no newer attempt has started; all else it says is not heard.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from errno import ENOSPC
+from pathlib import Path
+from typing import Any
+
+from planner.errors import BudgetError, LedgerError
+from planner.ledger import Ledger
+from planner.proxy import Proxy, ProxySpec
+from planner.run import Round, Status, Trial
+from planner.shape import Size
+from planner.space import ExecutorChoice
+from planner.sweep.checkpoints import Checkpoints
+from planner.sweep.events import Died, Ended, Event, Executor, Job, Progress, Resources
+from planner.sweep.limits import GRACE_SECONDS, Limits, Load
+from planner.sweep.pace import Work
+from planner.sweep.record import refuse_failures, run_of
+from planner.sweep.resources import resources_of
+from planner.sweep.stop import LEAVE_SECONDS, StopWish
+from planner.sweep.timeouts import Vigil
+from planner.sweep.watch import Watch
+
+MAX_DEATHS = 3
+"""Deaths on end that bring a trial no further, before it counts as failed."""
+
+LOOK_SECONDS = 1.0
+"""How long the driver waits at most for an event before it looks for signals and hanging trials."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a round is run on: the proxy, what identifies it, and the name of the executor."""
+
+    spec: ProxySpec
+    proxy: Proxy
+    recipe: Mapping[str, Any]
+    host: str
+    checkpoints: Checkpoints = field(default_factory=lambda: Checkpoints(Path(), managed=False))
+    vigil: Vigil = field(default_factory=Vigil)
+    asked: ExecutorChoice = field(default_factory=ExecutorChoice)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """The newest attempt at a running trial, and what it was allowed."""
+
+    number: int
+    load: Load
+
+
+class RoundRunner:
+    """Runs the trials of one round that have not ended yet, longest first."""
+
+    def __init__(
+        self, bench: Bench, ledger: Ledger, executor: Executor, watch: Watch, limits: Limits
+    ) -> None:
+        self._bench, self._ledger, self._executor, self._watch = bench, ledger, executor, watch
+        self._limits = limits
+        self._trials: dict[str, Trial] = {}
+        self._running: dict[str, _Attempt] = {}
+        self._stop = StopWish()
+
+    def run(self, step: Round) -> None:
+        """Run the round to its end. Raises KeyboardInterrupt once all have left who could."""
+        self._trials = {
+            key: trial
+            for trial in step.trials
+            if (key := trial.key(self._bench.recipe)) not in self._ledger.runs
+        }
+        queue = sorted(self._trials, key=lambda key: (-self._work(key).flops, key))
+        self._watch.round_begins(step, len(queue), self._ledger.spent_flops)
+        approved = False
+        with self._stop:
+            while (queue or self._running) and not self._stop.asked:
+                approved = approved or self._approve(step, queue)
+                self._fill(queue, self._executor.workers if approved else 1)
+                queue[:0] = self._look(self._patience())
+                for key, note in self._bench.vigil.hanging().items():
+                    self._executor.cancel(key, note)
+            if self._stop.asked:
+                self._leave(LEAVE_SECONDS, "asked to stop")
+                raise KeyboardInterrupt
+        keys = [trial.key(self._bench.recipe) for trial in step.trials]
+        refuse_failures(step, [self._ledger.runs[key] for key in keys])
+
+    @property
+    def _loads(self) -> list[Load]:
+        return [attempt.load for attempt in self._running.values()]
+
+    def _size(self, trial: Trial) -> Size:
+        return self._bench.proxy.size(trial.shape)
+
+    def _work(self, key: str) -> Work:
+        trial = self._trials[key]
+        return Work.of(trial, self._size(trial), self._needs(trial).devices)
+
+    def _needs(self, trial: Trial) -> Resources:
+        return resources_of(self._bench.asked, self._bench.proxy, trial)
+
+    def _approve(self, step: Round, queue: list[str]) -> bool:
+        """Say whether the round may run; the smallest trial goes first where nobody knows yet."""
+        left = [*self._running, *queue]
+        self._stop.at_once = not self._running
+        approved = self._limits.approve(step, self._ledger, [self._work(key) for key in left])
+        self._stop.at_once = False
+        if not approved and not self._running:
+            queue.insert(0, queue.pop())
+        return approved
+
+    def _fill(self, queue: list[str], slots: int) -> None:
+        """Start what the slots and the budget take; what runs already is paid for and may end."""
+        try:
+            while queue and len(self._running) < slots:
+                self._begin(queue[0])
+                queue.pop(0)
+        except BudgetError:
+            if not self._running:
+                raise
+
+    def _patience(self) -> float:
+        """Return how long to wait for an event; a clock that has run out stops what runs."""
+        try:
+            return min(LOOK_SECONDS, self._limits.patience(self._ledger, self._loads))
+        except BudgetError as error:
+            self._leave(GRACE_SECONDS, str(error))
+            raise
+
+    def _leave(self, seconds: float, why: str) -> None:
+        """Let the running trials save their states and go; those still there are lost as killed."""
+        self._executor.preempt()
+        until = time.monotonic() + seconds
+        while self._running and (left := until - time.monotonic()) > 0:
+            self._look(min(left, LOOK_SECONDS), leaving=True)
+        for key, attempt in self._running.items():
+            self._ledger.lost(key, attempt.number, f"{why}; it did not leave in time", counts=False)
+
+    def _begin(self, key: str) -> None:
+        """Start an attempt, or give the trial up if it has died too often."""
+        if key in self._ledger.runs:  # a zombie brought its result meanwhile
+            return
+        deaths, note = self._ledger.deaths(key)
+        if deaths >= MAX_DEATHS:
+            last = self._ledger.attempts(key)
+            self._record(Died(key, last, f"it died {deaths} times and came no further: {note}"))
+            return
+        trial, size = self._trials[key], self._size(self._trials[key])
+        load = self._limits.commit(self._ledger, self._loads, self._work(key))
+        number = self._ledger.attempts(key) + 1
+        needs, host = self._needs(trial), self._bench.host
+        self._ledger.started(key, number, host, trial, size, devices=needs.devices)
+        self._running[key] = _Attempt(number, load)
+        self._bench.vigil.begins(key, size.flops_per_token, load.work.flops)
+        states, parent = self._bench.checkpoints, trial.parent
+        job = Job(
+            key,
+            trial,
+            number,
+            self._bench.spec,
+            checkpoint_dir=states.place(key),
+            parent_dir=states.place(parent) if parent else None,
+            remote_dir=states.remote(key),
+            remote_parent=states.remote(parent),
+            resources=needs,
+        )
+        self._executor.submit(job)
+
+    def _look(self, seconds: float, *, leaving: bool = False) -> list[str]:
+        """Wait for one event, if any is to come, and take it in; return what to try again."""
+        event = self._executor.next_event(seconds) if self._running else None
+        if event is None:
+            return []
+        running = self._running.get(event.key)
+        if running is None or running.number != event.attempt:
+            self._take_zombie(event)
+            return []
+        return self._take(event, leaving=leaving)
+
+    def _take(self, event: Event, *, leaving: bool) -> list[str]:
+        """Take an event of an attempt under way; return the keys that must be tried again."""
+        key, vigil = event.key, self._bench.vigil
+        if isinstance(event, Progress):
+            vigil.hears(key, resumed=event.resumed)
+            self._ledger.progress(key, event.attempt, event.tokens, resumed=event.resumed)
+            self._watch.progress(event, self._trials[key])
+            return []
+        del self._running[key]
+        vigil.ends(key, well=isinstance(event, Ended))
+        leaving |= self._stop.asked
+        if leaving and isinstance(event, Ended) and event.outcome.status is Status.FAILED:
+            event = Died(key, event.attempt, f"asked to stop: {event.outcome.note}", counts=False)
+        if isinstance(event, Died):
+            self._ledger.lost(key, event.attempt, event.note, event.tokens, counts=event.counts)
+            self._watch.died(event, self._trials[key])
+            return [key]
+        self._record(event)
+        return []
+
+    def _take_zombie(self, event: Event) -> None:
+        """Pay for what an attempt did that was given up; it counts while no newer one started."""
+        if isinstance(event, Ended):
+            trial = self._trials.get(event.key) or self._ledger.runs[event.key].trial
+            self._ledger.ended(run_of(trial, self._size(trial), event))
+
+    def _record(self, event: Ended | Died) -> None:
+        trial = self._trials[event.key]
+        run = run_of(trial, self._size(trial), event)
+        if run.status is Status.FAILED:
+            self._refuse_full_disk(event)
+        if isinstance(event, Ended) and event.curve:
+            self._ledger.save_curve(run.key, event.curve)
+        self._ledger.ended(run)
+        self._bench.vigil.learn(run)
+        if not (run.done and run.trial.keep_at):
+            self._bench.checkpoints.release(run.key)
+        self._watch.ended(run, self._ledger.spent_flops)
+
+    def _refuse_full_disk(self, event: Ended | Died) -> None:
+        """Stop instead of recording a failure that is the disk's; the trial is tried again."""
+        said = event.outcome.note if isinstance(event, Ended) else event.note
+        if self._ledger.has_room() and os.strerror(ENOSPC) not in said:
+            return
+        if isinstance(event, Ended):
+            self._ledger.lost(event.key, event.attempt, "the disk was full", counts=False)
+        raise LedgerError(
+            f"the disk of {self._ledger.folder} is full, and a trial failed for it; nothing "
+            "recorded is lost: make room, then run the same line again"
+        )
