@@ -30,8 +30,11 @@ from tests.studies import TEXT, space_file
 KINDS = {"worker": 62, "driver": 20, "raylet": 8, "node": 8, "head": 2}
 """What is killed, in per cent."""
 
-PAUSES = (1.5, 3.5)
-"""Seconds between two kills. Shorter ones look like a poisoned trial, and the sweep gives it up."""
+PAUSES = (0.5, 2.5)
+"""Seconds between two kills."""
+
+MARKS = 3
+"""Marks a trial must pass before a worker is killed: one that dies at one place is given up."""
 
 POINT_SECONDS = 0.08
 PROXY = f"{ROOT}/tests/benchmarks/chaos_proxy.py:ChaosProxy"
@@ -86,7 +89,7 @@ class Sweep:
     """One study under fire: its driver is started again until it ends by itself."""
 
     def __init__(self, space: Path, out: Path, cluster: Cluster) -> None:
-        address = cluster.head.address
+        self.out, address = out, cluster.head.address
         self.argv = command(space, out, "--executor", "ray", "--ray-address", address)
         self.argv += ["--no-report"]
         self.log = (out.parent / f"{out.name}.log").open("a")
@@ -101,13 +104,28 @@ class Sweep:
         self.start()
 
 
+def ripe(out: Path) -> bool:
+    """Say whether every trial under way has come further than the attempts before it."""
+    marks: dict[str, int] = {}
+    log = out / "events.jsonl"
+    for line in log.read_text().splitlines()[:-1] if log.exists() else ():
+        event = json.loads(line)
+        if event["event"] == "started":
+            marks[event["key"]] = 0
+        elif event["event"] == "progress":
+            marks[event["key"]] += 1
+        elif event["event"] in ("ended", "lost"):
+            marks.pop(event.get("key") or event["run"]["key"], None)
+    return bool(marks) and min(marks.values()) >= MARKS
+
+
 def strike(kind: str, sweep: Sweep, cluster: Cluster, rng: random.Random) -> bool:
     """Kill one thing; say whether there was one."""
     if kind == "driver":
         sweep.kill()
     elif kind == "worker":
         running = cluster.workers()
-        if not running:
+        if not running or not ripe(sweep.out):
             return False
         try:
             os.kill(rng.choice(running), signal.SIGKILL)
