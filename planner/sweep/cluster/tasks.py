@@ -115,7 +115,7 @@ def rendezvous(addresses: Sequence[str], need: Resources) -> dict[str, str]:
 
 def ranked(rank: int) -> dict[str, str]:
     """Return the environment that says which of the nodes this is."""
-    return {"NODE_RANK": str(rank), "PET_NODE_RANK": str(rank)}
+    return dict.fromkeys(("PLANNER_NODE_RANK", "NODE_RANK", "PET_NODE_RANK"), str(rank))
 
 
 def how_it_ended(error: RayError) -> str:
