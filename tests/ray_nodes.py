@@ -69,9 +69,8 @@ class Node:
         listing = subprocess.run(
             ["ps", "-o", "pid=,args=", "-g", str(self.process.pid)], capture_output=True, text=True
         ).stdout
-        return next(
-            int(line.split()[0]) for line in listing.splitlines() if "raylet/raylet" in line
-        )
+        found = [line.split()[0] for line in listing.splitlines() if "raylet/raylet" in line]
+        return int(found[0]) if found else 0
 
 
 def _free_port() -> int:
