@@ -39,6 +39,9 @@ LOOK_SECONDS = 2.0
 HEAD_SECONDS = 20.0
 """How long the head may not answer before it counts as lost. Ray itself ends a process after 60."""
 
+NEWS_SECONDS = 2.0
+"""How long after its workers a node that was killed is known to be gone; measured 1.3 s."""
+
 LOST = "the Ray head was lost"
 
 RECONNECT_SECONDS = 120.0
@@ -72,6 +75,7 @@ class RayExecutor:
         self._groups: dict[str, PlacementGroup] = {}
         self._lost = False
         self._looked = self._answered = 0.0
+        self._went = -math.inf
         self._ours = not ray.is_initialized()
         self._connect()
 
@@ -159,7 +163,7 @@ class RayExecutor:
             event = Died(job.key, job.attempt, "Ray died on the driver's machine", counts=False)
             self._lost = True
         except RayError as error:
-            counts = not isinstance(error, NodeDiedError)
+            counts = not isinstance(error, NodeDiedError) and not self._node_went()
             event = Died(job.key, job.attempt, how_it_ended(error), counts=counts)
         if isinstance(event, Progress):
             self._streams[stream] = job  # behind the others, so that none waits for a chatty one
@@ -190,7 +194,21 @@ class RayExecutor:
                 place = NodeAffinitySchedulingStrategy(name, soft=False)
                 probe = ray.remote(make_probe()).options(num_cpus=0, scheduling_strategy=place)
                 self._probes[probe.remote(self._folder)] = name
+        if self._nodes.keys() - alive.keys():
+            self._went = time.monotonic()
         self._nodes = alive
+
+    def _node_went(self) -> bool:
+        """Say whether a node is gone, whose workers' deaths may be the first that is heard of it.
+
+        Then no trial is to blame. The news takes a moment, and so does this.
+        """
+        until = time.monotonic() + NEWS_SECONDS
+        while time.monotonic() < until and self._went < until - 2 * NEWS_SECONDS:
+            with suppress(RayError):
+                self._count_nodes()
+            time.sleep(NEWS_SECONDS / 10)
+        return self._went >= until - 2 * NEWS_SECONDS
 
     def _read_probes(self, patience: float = 0.0) -> None:
         """Raise UsageError when a node cannot run this sweep as the driver would."""
