@@ -219,11 +219,9 @@ def changing_nodes(folder: Path) -> None:
     subprocess.run(calm, check=True, capture_output=True)
     os.environ.update({"CHAOS_SECONDS": str(POINT_SECONDS / 2), "CHAOS_WORK": str(folder / "work")})
     nodes = [Node(folder, 1).wait()]
-    nodes += [Node(folder, 1, nodes[0].address) for _ in range(2)]
+    nodes += [Node(folder, 1, nodes[0].address).wait() for _ in range(2)]
     out, address = folder / "study", nodes[0].address
     try:
-        for node in nodes:
-            node.wait()
         argv = command(space, out, "--executor", "ray", "--ray-address", address, *paid)
         with (folder / "log").open("w") as log:
             process = subprocess.Popen(argv, stdout=log, stderr=log)
