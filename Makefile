@@ -5,13 +5,13 @@ RUN := OMP_NUM_THREADS=1 $(BIN)
 DEMO ?= results/quickstart
 SEED ?= 0
 
-.PHONY: demo test lint bench-fit bench-synthetic bench-hyper bench-design bench-gpt fuzz clean
+.PHONY: demo test lint bench-fit bench-synthetic bench-hyper bench-design bench-gpt bench-sweep chaos fuzz clean
 
 demo: .venv/demo.ok
 	$(RUN)/planner sweep search_spaces/quickstart.yaml --out $(DEMO) --seed $(SEED)
 
 test: .venv/test.ok lint
-	$(RUN)/pytest -n 2
+	$(RUN)/pytest -n 2 --dist loadgroup
 
 lint: .venv/test.ok
 	$(BIN)/ruff format --check .
@@ -45,6 +45,16 @@ bench-synthetic: .venv/test.ok
 # Bad ledgers, study folders, YAML and checkpoints: refused, repaired or harmless.
 fuzz: .venv/test.ok
 	$(RUN)/python -m tests.benchmarks.fuzz
+
+# What the sweep adds to its trials, what huge studies cost, and how long slots stand idle.
+bench-sweep: .venv/test.ok
+	$(RUN)/python -m tests.benchmarks.bench_sweep_overhead
+	$(RUN)/python -m tests.benchmarks.bench_sweep_scale
+	$(RUN)/python -m tests.benchmarks.bench_sweep_utilisation
+
+# A hundred random kills of drivers, workers, raylets and nodes, and a cluster that changes.
+chaos: .venv/test.ok
+	$(RUN)/python -m tests.benchmarks.chaos
 
 .venv/demo.ok: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

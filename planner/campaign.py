@@ -16,6 +16,7 @@ from planner._log import replace_file
 from planner._secrets import hide_data
 from planner.errors import LedgerError
 from planner.ledger import Ledger
+from planner.means import ExecutorChoice
 from planner.run import Round
 from planner.space import SearchSpace, dump_space, load_space
 from planner.study import describe_environment, read_env, read_study, write_json
@@ -36,6 +37,9 @@ from planner.units import format_count
 
 STEERING = ("seed", "proxy", "data", "shapes", "lr", "batch_tokens", "horizons", "stages")
 """The parts of a space that decide the rounds: a study keeps them for life."""
+
+SLURM_JOBS = 16
+"""Trials in a SLURM queue at once, where ``executor.workers`` says nothing else."""
 
 
 def run_campaign(
@@ -170,17 +174,28 @@ def _write_setup(folder: Path, setup: Setup) -> None:
 
 
 def _executor(space: SearchSpace, folder: Path) -> Callable[[], Executor]:
-    if space.executor.name == "inline":
-        return InlineExecutor
-    if space.executor.name == "slurm":
-        choice, jobs = space.executor, folder / "jobs"
-        return lambda: SlurmExecutor(choice.workers, jobs, choice.slurm)
-    return lambda: LocalExecutor(space.executor.workers)
+    choice = space.executor
+    match choice.name:
+        case "inline":
+            return InlineExecutor
+        case "ray":
+            return lambda: _on_ray(choice)
+        case "slurm":
+            return lambda: SlurmExecutor(
+                choice.workers or SLURM_JOBS, folder / "jobs", choice.slurm
+            )
+    return lambda: LocalExecutor(choice.processes)
+
+
+def _on_ray(choice: ExecutorChoice) -> Executor:
+    from planner.sweep.cluster import RayExecutor
+
+    return RayExecutor(choice)
 
 
 def _watch(stack: ExitStack, setup: Setup, ledger: Ledger) -> Watch:
     kind, space = LiveWatch if sys.stderr.isatty() else PlainWatch, setup.space
-    meter = Meter(setup.layout, space.budget.flops, ledger, space.executor.workers, space.price)
+    meter = Meter(setup.layout, space.budget.flops, ledger, space.executor.processes, space.price)
     watch = kind(meter)
     return stack.enter_context(watch) if isinstance(watch, LiveWatch) else watch
 

@@ -76,8 +76,15 @@ def init(
 def sweep(
     space: Annotated[Path, typer.Argument(help="The search space (YAML).")],
     out: Folder = None,
-    executor: Annotated[str | None, typer.Option(help="inline, local or slurm.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None,
+    executor: Annotated[str | None, typer.Option(help="inline, local, ray or slurm.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT of its head.")
+    ] = None,
+    cpus_per_trial: Annotated[float | None, typer.Option(help="CPUs a trial takes.")] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(help="GPUs a trial takes; below 1 a share of one.")
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="FLOPs, such as 2e13.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the study.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key.path=value")] = None,
@@ -98,6 +105,9 @@ def sweep(
     named = {
         "executor.name": executor,
         "executor.workers": workers,
+        "executor.address": ray_address,
+        "executor.cpus_per_trial": cpus_per_trial,
+        "executor.gpus_per_trial": gpus_per_trial,
         "budget.flops": budget,
         "seed": seed,
     }

@@ -31,6 +31,7 @@ from planner._log import (
     take_lock,
     unwritable,
 )
+from planner._losses import Losses
 from planner._secrets import hide
 from planner._spend import Spend
 from planner._trials import TrialIndex
@@ -60,7 +61,7 @@ class Ledger:
         self.prediction: dict[str, Any] | None = None
         self.repaired = ""
         self.policies: tuple[str, ...] = ()
-        self._spend, self._deaths = Spend(), Deaths()
+        self._spend, self._deaths, self._losses = Spend(), Deaths(), Losses()
         self._trials = TrialIndex()
         self._decoder = json.JSONDecoder(
             object_hook=self._trials.decode, parse_constant=refuse_constant
@@ -119,6 +120,11 @@ class Ledger:
     def device_seconds(self) -> float:
         """Wall seconds times devices of every attempt that is over, lost ones included."""
         return self._spend.device_seconds
+
+    @property
+    def losses(self) -> Mapping[str, int]:
+        """How many attempts ended without a result, by the note that says why."""
+        return +self._losses.counts
 
     @property
     def running(self) -> int:
@@ -285,6 +291,7 @@ class Ledger:
         if "attempt" in event:
             check_types(event, {"key": str, "attempt": int})
         self._deaths.see(event)
+        self._losses.see(event)
         match event["event"]:
             case "study":
                 pass

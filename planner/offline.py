@@ -129,6 +129,7 @@ def write_study_report(study: Study, found: Conclusion, plan: Plan, folder: Path
         ),
         recipe=study.env["recipe"],
         schedule=found.schedule,
+        losses=study.ledger.losses,
     )
     return write_report(folder, content)[1]
 

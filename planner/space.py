@@ -8,16 +8,12 @@ file, line, key path and, for an unknown key, the nearest known one.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_serializer,
@@ -30,44 +26,21 @@ from planner._secrets import hide_data
 from planner._space_errors import sentence
 from planner._yaml import apply_overrides, read_yaml, write_yaml
 from planner.errors import SpaceError, UsageError
-from planner.units import parse_count, parse_duration, parse_gpu_hours, parse_money, parse_multiple
-
-
-def _read(parse: Callable[[str | float], float]) -> BeforeValidator:
-    """Make a parser of :mod:`planner.units` usable on a field."""
-
-    def read(value: object) -> object:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError("must be a number")
-        try:
-            return parse(value)
-        except UsageError as error:
-            raise ValueError(str(error)) from None
-
-    return BeforeValidator(read)
-
+from planner.means import Budget, Count, ExecutorChoice, Part, Target, Tokens, reader
+from planner.units import parse_count, parse_multiple
 
 MOST_POINTS = 1_000
 """Of a grid: more are a slip of the pen."""
 
-Count = Annotated[float, Field(gt=0), _read(parse_count)]
-Tokens = Annotated[int, Field(gt=0), _read(parse_count)]
 
-
-class _Part(BaseModel):
-    """A mapping of the YAML: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ProxyChoice(_Part):
+class ProxyChoice(Part):
     """Which proxy stands in for the real model, and its options (the proxy checks them)."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Axis(_Part):
+class Axis(Part):
     """A geometric grid: low, low * factor, ... up to high.
 
     Written ``{log: [low, high], factor: f}`` or, as W&B sweeps spell it, ``{distribution:
@@ -126,7 +99,7 @@ class BatchAxis(Axis):
     factor: Annotated[float, Field(gt=1)] = 4.0
 
 
-class Horizons(_Part):
+class Horizons(Part):
     """Tokens per run of the ladder, rising; with ``forks`` one trunk serves several of them."""
 
     tokens_per_run: Annotated[tuple[Tokens, ...], Field(min_length=1)] = (
@@ -144,14 +117,14 @@ class Horizons(_Part):
         return tokens
 
 
-class HeldOut(_Part):
+class HeldOut(Part):
     """The held-out rung: ``sizes`` sizes at one C of ``compute`` times the ladder's largest."""
 
-    compute: Annotated[float, Field(ge=2), _read(parse_multiple)] = 2.0
+    compute: Annotated[float, Field(ge=2), reader(parse_multiple)] = 2.0
     sizes: Annotated[int, Field(ge=1, le=MOST_POINTS)] = 3
 
 
-class Stages(_Part):
+class Stages(Part):
     """Which questions the sweep asks; ``confirm: design`` buys what saves most regret instead."""
 
     finder: bool = True
@@ -171,68 +144,7 @@ class Stages(_Part):
         return {} if value in (True, "on", "yes", "true") else value
 
 
-class Budget(_Part):
-    """What the sweep may cost: FLOPs steer, the others only stop it; ``price`` is usd an hour."""
-
-    flops: Count
-    gpu_hours: Annotated[float, Field(gt=0), _read(parse_gpu_hours)] | None = None
-    usd: Annotated[float, Field(gt=0), _read(parse_money)] | None = None
-    wall: Annotated[float, Field(gt=0), _read(parse_duration)] | None = None
-    price: Annotated[float, Field(gt=0), _read(parse_money)] | None = None
-
-
-class Target(_Part):
-    """What the report plans for: FLOPs, or devices for a time, or money for a device.
-
-    What it says of its tokenizer, vocab, context, data or parametrization is held against the
-    proxies' own; a difference becomes a finding.
-    """
-
-    flops: Count | None = None
-    gpus: Annotated[int, Field(gt=0)] | None = None
-    gpu: str | None = None
-    days: Annotated[float, Field(gt=0)] | None = None
-    mfu: Annotated[float, Field(gt=0, le=1)] | None = None
-    usd: Annotated[float, Field(gt=0), _read(parse_money)] | None = None
-    price: Annotated[float, Field(gt=0), _read(parse_money)] | None = None
-
-    tokenizer: str | None = None
-    vocab: Annotated[int, Field(gt=0)] | None = None
-    context: Annotated[int, Field(gt=0)] | None = None
-    data: str | None = None
-    parametrization: str | None = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        facts = {"tokenizer", "vocab", "context", "data", "parametrization"}
-        given = self.model_fields_set - facts
-        kinds: tuple[tuple[set[str], set[str]], ...] = (
-            ({"flops"}, set()),
-            ({"gpus", "gpu", "days"}, {"mfu", "price"}),
-            ({"usd", "gpu"}, {"price", "mfu"}),
-        )
-        if not any(needed <= given <= needed | optional for needed, optional in kinds):
-            raise ValueError(
-                f"with {', '.join(sorted(given)) or 'nothing'} says too little or too much; write "
-                "{flops} or {gpus, gpu, days, mfu} or {usd, gpu, price}"
-            )
-        return self
-
-
-class ExecutorChoice(_Part):
-    """Where trials run; the plan does not depend on it.
-
-    A trial silent for ``hang_minutes`` is stopped and tried again; without it, runs like it say.
-    ``slurm`` holds what sbatch is told besides: partition, time, account, qos, constraint ...
-    """
-
-    name: Literal["inline", "local", "slurm"] = "local"
-    workers: Annotated[int, Field(ge=1)] = Field(default_factory=lambda: os.cpu_count() or 1)
-    hang_minutes: Annotated[float, Field(gt=0)] | None = None
-    slurm: dict[str, str | int | float] = {}
-
-
-class SearchSpace(_Part):
+class SearchSpace(Part):
     """A whole study as its YAML describes it.
 
     ``checkpoints`` is an fsspec URL for the states of trials, for workers that share no disk.
@@ -241,7 +153,7 @@ class SearchSpace(_Part):
     study: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
     proxy: ProxyChoice = ProxyChoice(name="gpt")
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = Field(default_factory=dict)
     shapes: tuple[dict[str, Any], ...] = Field(alias="sizes", min_length=1)
     lr: Axis = Axis(low=1e-3, high=6.4e-2)
     batch_tokens: BatchAxis = BatchAxis(low=256, high=4096)
@@ -249,7 +161,9 @@ class SearchSpace(_Part):
     stages: Stages = Stages()
     budget: Budget
     planned: Target | None = Field(None, alias="target")
-    mirrors: dict[Literal["mlflow", "optuna", "tensorboard", "wandb"], str | None] = {}
+    mirrors: dict[Literal["mlflow", "optuna", "tensorboard", "wandb"], str | None] = Field(
+        default_factory=dict
+    )
     executor: ExecutorChoice = Field(default_factory=ExecutorChoice)
     checkpoints: str | None = None
 

@@ -51,7 +51,7 @@ class Status:
         """Seconds the rest is expected to take; 0 once there is a plan."""
         if (self.folder / "plan.json").is_file():
             return 0.0
-        return self.fold.gauge.seconds_left(self.space.executor.workers)
+        return self.fold.gauge.seconds_left(self.space.executor.processes)
 
     @property
     def findings(self) -> list[str]:

@@ -5,13 +5,15 @@
 Placeholders are replaced after the template was split into arguments; no shell ever sees it. A line
 ``{"tokens": 4096, "loss": 5.1}`` on the trainer's standard output is a report, the last line
 ``{"final_loss": 1.71}`` (maybe with loss_se, params, flops_per_token) the result; all other lines
-are the trainer's own business. Sizes state ``params`` in the YAML.
+are the trainer's own business. Sizes state ``params`` in the YAML. A trial on several nodes runs
+the command on each, torchrun finds the others by its environment, and only the first is heard.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shlex
 import shutil
@@ -56,7 +58,7 @@ class CommandProxy:
     are run again. ``context`` fills ``{context}``. ``data`` is not read: argv names it.
     """
 
-    capabilities: frozenset[str] = frozenset()
+    capabilities: frozenset[str] = frozenset({"distributed"})
 
     def __init__(
         self,
@@ -101,7 +103,8 @@ class CommandProxy:
         """Run the command to its end; its reports become the curve, its last word the loss."""
         size = self.size(trial.shape)
         ctx.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-        log = ctx.checkpoint_dir / "stderr.log"
+        rank = int(os.environ.get("PLANNER_NODE_RANK", "0"))
+        log = ctx.checkpoint_dir / (f"stderr-{rank}.log" if rank else "stderr.log")
         argv = self._filled(trial, ctx)
         heard = _Heard()
         if shutil.which(argv[0]) is None:
@@ -121,6 +124,8 @@ class CommandProxy:
             return Outcome(Status.DIVERGED, math.nan, math.nan, heard.tokens, note)
         if code != 0:
             return _failed(heard, f"the trainer {_ending(code)}{_tail(log)}")
+        if rank:
+            return Outcome(Status.DONE, math.nan, math.nan, trial.tokens)
         if "final_loss" not in heard.result:
             said = f"; its last line was {heard.last[:TAIL]!r}" if heard.last else ""
             return _failed(

@@ -60,7 +60,7 @@ def test_defaults_fill_all_but_sizes_and_budget(write):
     assert space.shapes == ({"params": 1e4}, {"params": 20_000})
     assert (space.lr.factor, space.batch_tokens.factor) == (2, 4)
     assert space.target == {}
-    assert space.executor.workers >= 1
+    assert space.executor.processes >= 1
 
 
 def test_the_spelling_of_wandb_sweeps(write):
@@ -113,7 +113,10 @@ def test_sizes_broadcast_zip_or_are_listed(write, sizes, shapes):
         ("target: {usd: 3}", "`target` with usd says too little or too much"),
         ("target: {flops: 1e15, days: 3}", "with days, flops says too little or too much"),
         ("target: {gpus: 8, gpu: h100, days: 3, mfu: 40}", "`target.mfu` should be less than"),
-        ("executor: {name: cloud}", "`executor.name` should be 'inline', 'local' or 'slurm'"),
+        (
+            "executor: {name: cloud}",
+            "`executor.name` should be 'inline', 'local', 'ray' or 'slurm'",
+        ),
     ],
 )
 def test_a_wrong_line_is_named_with_its_number(write, line, says):
@@ -262,3 +265,22 @@ def test_the_command_and_synthetic_spaces_name_sizes_their_proxy_can_build():
         space = load_space(next(path for path in SHIPPED if path.stem == name))
         proxy = load_proxy(ProxySpec(space.proxy.name, space.data, space.proxy.options))
         assert all(proxy.size(shape).params_matmul > 0 for shape in space.shapes)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{name: local, address: auto}", "are for Ray: use --executor ray"),
+        ("{name: inline, gpus_per_trial: 0.5}", "are for Ray: use --executor ray"),
+        ("{name: ray, gpus_per_trial: 1.5}", "above 1 they are whole devices"),
+    ],
+)
+def test_an_executor_is_asked_for_nothing_it_cannot_do(write, line, message):
+    with pytest.raises(SpaceError, match=message):
+        load_space(write(f"{SMALLEST}executor: {line}\n"))
+
+
+def test_the_address_of_a_cluster_stays_out_of_the_study(write):
+    space = load_space(write(SMALLEST + "executor: {name: ray, address: here:1}\n"))
+    assert space.executor.address == "here:1"
+    assert "here:1" not in dump_space(space)

@@ -153,7 +153,21 @@ def provenance(study: ReportInput) -> Section:
         rests[decision.evidence].append(decision.name)
     if keys := tuple((", ".join(n), ", ".join(runs)) for runs, n in rests.items() if runs):
         blocks.append(Table(("Decision", "Keys of the runs it rests on"), keys))
+    if study.losses:
+        blocks.append(Paragraph(_lost(study.losses)))
     return Section("Provenance", tuple(blocks))
+
+
+def _lost(losses: Mapping[str, int]) -> str:
+    """Say what happened to the machines while the evidence was gathered."""
+    common = sorted(losses.items(), key=lambda item: (-item[1], item[0]))
+    told = "; ".join(f"{count} times {note}" for note, count in common[:FAILURES_SHOWN])
+    rest = sum(count for _, count in common[FAILURES_SHOWN:])
+    more = f"; {rest} times something else" if rest else ""
+    return (
+        f"{sum(losses.values())} attempts at a trial ended without a result; they were paid for "
+        f"and made again, and the results do not depend on it: {told}{more}."
+    )
 
 
 def glossary() -> Section:

@@ -37,7 +37,8 @@ class ReportInput:
 
     ``observations`` are the rows of a plain table the law was fitted to; a study has ``runs``
     instead. ``stage_of`` maps a run's key to the stage that asked for it, ``rounds`` are in
-    order, ``recipe`` is the proxy's share of every trial key. Figures and sections whose data is
+    order, ``recipe`` is the proxy's share of every trial key, ``losses`` counts the
+    attempts without a result by what ended them. Figures and sections whose data is
     absent are replaced by a sentence that says so.
     """
 
@@ -53,6 +54,7 @@ class ReportInput:
     rounds: tuple[StageSummary, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     schedule: ScheduleEvidence | None = None
+    losses: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def fitted(self) -> Observations | None:

@@ -23,6 +23,11 @@ class Resources:
     nodes: int = 1
     memory: int = 0
 
+    @property
+    def devices(self) -> float:
+        """Devices that are paid for while it runs; without GPUs each node counts as one."""
+        return self.nodes * (self.gpus or 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -99,7 +104,10 @@ class Executor(Protocol):
     Each submitted job yields any number of Progress and then exactly one Ended or Died.
     """
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """How many jobs run at once; it may change while they do."""
+        ...
 
     def submit(self, job: Job) -> None:
         """Queue a job; returns at once."""

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 
 from planner.errors import BudgetError, SpaceError
 from planner.ledger import Ledger
+from planner.means import Budget
 from planner.run import Round
-from planner.space import Budget
 from planner.sweep.pace import Pace, Work
 from planner.units import format_duration
 

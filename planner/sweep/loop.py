@@ -58,6 +58,7 @@ class Setup:
             self.space.executor.name,
             Checkpoints(folder / "checkpoints", url, managed=managed),
             Vigil(None if minutes is None else 60 * minutes),
+            self.space.executor,
         )
 
 

@@ -16,14 +16,16 @@ from typing import Any
 
 from planner.errors import BudgetError, LedgerError
 from planner.ledger import Ledger
+from planner.means import ExecutorChoice
 from planner.proxy import Proxy, ProxySpec
 from planner.run import Round, Status, Trial
 from planner.shape import Size
 from planner.sweep.checkpoints import Checkpoints
-from planner.sweep.events import Died, Ended, Event, Executor, Job, Progress
+from planner.sweep.events import Died, Ended, Event, Executor, Job, Progress, Resources
 from planner.sweep.limits import GRACE_SECONDS, Limits, Load
 from planner.sweep.pace import Work
 from planner.sweep.record import refuse_failures, run_of
+from planner.sweep.resources import resources_of
 from planner.sweep.stop import LEAVE_SECONDS, StopWish
 from planner.sweep.timeouts import Vigil
 from planner.sweep.watch import Watch
@@ -45,6 +47,7 @@ class Bench:
     host: str
     checkpoints: Checkpoints = field(default_factory=lambda: Checkpoints(Path(), managed=False))
     vigil: Vigil = field(default_factory=Vigil)
+    asked: ExecutorChoice = field(default_factory=ExecutorChoice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,11 @@ class RoundRunner:
         return self._bench.proxy.size(trial.shape)
 
     def _work(self, key: str) -> Work:
-        return Work.of(self._trials[key], self._size(self._trials[key]))
+        trial = self._trials[key]
+        return Work.of(trial, self._size(trial), self._needs(trial).devices)
+
+    def _needs(self, trial: Trial) -> Resources:
+        return resources_of(self._bench.asked, self._bench.proxy, trial)
 
     def _approve(self, step: Round, queue: list[str]) -> bool:
         """Say whether the round may run; the smallest trial goes first where nobody knows yet."""
@@ -149,7 +156,8 @@ class RoundRunner:
         trial, size = self._trials[key], self._size(self._trials[key])
         load = self._limits.commit(self._ledger, self._loads, self._work(key))
         number = self._ledger.attempts(key) + 1
-        self._ledger.started(key, number, self._bench.host, trial, size)
+        needs, host = self._needs(trial), self._bench.host
+        self._ledger.started(key, number, host, trial, size, devices=needs.devices)
         self._running[key] = _Attempt(number, load)
         self._bench.vigil.begins(key, size.flops_per_token, load.work.flops)
         states, parent = self._bench.checkpoints, trial.parent
@@ -162,6 +170,7 @@ class RoundRunner:
             parent_dir=states.place(parent) if parent else None,
             remote_dir=states.remote(key),
             remote_parent=states.remote(parent),
+            resources=needs,
         )
         self._executor.submit(job)
 

@@ -99,6 +99,14 @@ def test_every_bad_end_says_what_happened(proxy, ctx, mode, status, note):
     assert note in outcome.note
 
 
+def test_of_several_nodes_only_the_first_must_tell_the_result(proxy, ctx, monkeypatch):
+    silent = proxy(mode="silent")
+    assert silent.train(TRIAL, ctx).status is Status.FAILED
+    monkeypatch.setenv("PLANNER_NODE_RANK", "1")
+    assert silent.train(TRIAL, ctx).status is Status.DONE
+    assert proxy(mode="exit").train(TRIAL, ctx).status is Status.FAILED
+
+
 def test_a_missing_program_is_named(ctx):
     outcome = CommandProxy({}, argv="no-such-trainer --lr {lr}").train(TRIAL, ctx)
     assert outcome.status is Status.FAILED

@@ -10,9 +10,9 @@ import pytest
 
 from planner.errors import BudgetError, SpaceError
 from planner.ledger import Ledger
+from planner.means import Budget
 from planner.run import Round, Run, Status, Trial
 from planner.shape import Size
-from planner.space import Budget
 from planner.sweep.events import Died
 from planner.sweep.inline import InlineExecutor
 from planner.sweep.limits import GRACE_SECONDS, LOOK_SECONDS, Approval, Limits

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from planner.ledger import Ledger
+from planner.means import Budget
 from planner.proxy import Outcome, ProxySpec, load_proxy
 from planner.run import Round, Status, Trial
-from planner.space import Budget
 from planner.sweep.checkpoints import Checkpoints
 from planner.sweep.events import Died, Ended, Progress
 from planner.sweep.limits import Limits

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.decide.standing import Standing
+from planner.means import Budget
 from planner.proxy import ProxySpec
 from planner.run import Round, Run, Trial
-from planner.space import Budget
 from planner.sweep.events import Died, Progress
 from planner.sweep.limits import Limits
 from planner.sweep.replay.executor import MemoryLedger, TableExecutor, TableProxy, whole
