@@ -270,8 +270,8 @@ def test_the_command_and_synthetic_spaces_name_sizes_their_proxy_can_build():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{name: local, address: auto}", "are for Ray: use --executor ray"),
-        ("{name: inline, gpus_per_trial: 0.5}", "are for Ray: use --executor ray"),
+        ("{name: local, address: auto}", "are for --executor ray"),
+        ("{name: inline, gpus_per_trial: 0.5}", "are for --executor ray"),
         ("{name: ray, gpus_per_trial: 1.5}", "above 1 they are whole devices"),
     ],
 )
