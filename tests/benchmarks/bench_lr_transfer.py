@@ -1,6 +1,6 @@
 """A learning rate picked on small proxies, used at 16 times their compute, against a sweep there.
 
-Two targets of the gpt proxy under muP (embedded text, CPU), unlike in width, depth, batch and
+Three targets of the gpt proxy under muP (embedded text, CPU), unlike in width, depth, batch and
 steps; five layouts of proxies for each, every layout with seeds of its own. No proxy costs more
 than a sixteenth of a target run. A cell of a layout: a x2 grid in lr, extended until its lowest
 loss is inside, then more seeds round it. The pick is the product's, ``fit_hyper`` at the target's
@@ -10,7 +10,7 @@ seeds, more seeds round the minimum, one smooth curve (a cubic in ln lr).
 Regret: that curve at the pick less its minimum, against the sd between seeds at one learning rate.
 For comparison the regret of carrying over the best learning rate of the dearest proxies unchanged.
 
-    python -m tests.benchmarks.bench_lr_transfer [FOLDER] [sp]     (about 25 minutes of one core)
+    python -m tests.benchmarks.bench_lr_transfer [FOLDER] [sp]     (about 45 minutes of one core)
 """
 
 from __future__ import annotations
@@ -69,6 +69,16 @@ TARGETS = (
             ((16, 295_000, 2), (16, 98_000, 2), (32, 97_000, 2)),
             ((32, 97_000, 3), (32, 49_000, 3)),
             ((16, 148_000, 2), (32, 97_000, 2), (32, 49_000, 2)),
+        ),
+    ),
+    Target(
+        *(64, 1, 1_200_000, 256),
+        layouts=(
+            ((16, 600_000, 3), (16, 300_000, 3)),
+            ((16, 600_000, 2), (32, 218_000, 2)),
+            ((16, 600_000, 2), (16, 200_000, 2), (32, 218_000, 2)),
+            ((32, 218_000, 3), (32, 109_000, 3)),
+            ((16, 300_000, 2), (32, 218_000, 2), (48, 118_000, 2)),
         ),
     ),
 )
