@@ -159,18 +159,24 @@ class Family:
     """d ln B* / d ln D."""
 
     def at(self, params: float, tokens: float) -> Priors:
-        """Return the beliefs at an anchor, widened below SMALL_PARAMS."""
-        base = self.beliefs
+        """Return the beliefs at an anchor, widened below SMALL_PARAMS.
+
+        There B_s is carried along with B*: over five decades of tokens their exponents would part
+        two scales of the same noise by a factor of 20, and a batch believed far above B_s makes
+        lr* rise with the horizon where it falls.
+        """
+        base, small = self.beliefs, params < SMALL_PARAMS
         size, horizon = np.log(params / base.params), np.log(tokens / base.tokens)
+        noise_batch_slope = self.batch_slope if small else self.noise_batch_slope
         moved = replace(
             base,
             params=params,
             tokens=tokens,
             level=_moved(base.level, self.size_slope * size + self.token_slope * horizon),
-            noise_batch=_moved(base.noise_batch, self.noise_batch_slope * horizon),
+            noise_batch=_moved(base.noise_batch, noise_batch_slope * horizon),
             batch=_moved(base.batch, self.batch_slope * horizon),
         )
-        return moved if params >= SMALL_PARAMS else _widened(moved)
+        return _widened(moved) if small else moved
 
 
 def _moved(belief: Normal, by: float) -> Normal:

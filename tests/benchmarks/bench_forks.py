@@ -2,30 +2,35 @@
 
 Three sizes x four horizons within a factor 4 (gpt proxy, embedded text, CPU). Learning rate and
 batch of every cell are tuned once, on seed 0, by a x2 grid in lr at two batches and the joint
-surface. Then, per seed: every cell by itself at its own optimum; and the fork ladder, one trunk a
-size at the optimum of the horizons' geometric middle, one cooldown a horizon, as it comes and with
-the known regret of its batch and lr taken off. ln N* by Chinchilla's law at the middle compute.
+surface. Then, per seed: every cell by itself at its own optimum; and the fork ladder as the product
+makes it, one trunk a size with everything chosen for the horizons' geometric middle, one cooldown a
+horizon, as it comes and with the known regret of its batch and lr taken off.
 
-    python -m tests.benchmarks.bench_forks [SEEDS] [FOLDER]
+N* at the middle compute, ladder against tuned runs, from one fit to the losses of both:
+
+    L = E + A N^-alpha + B D^-beta,  E, alpha, beta common, A and B each their own
+    shift of ln N* = (shift of ln A - shift of ln B) / (alpha + beta)
+
+Two fits with five unknowns each would differ by what they make of the noise. The mean is over the
+seeds' average losses, its standard error from seeds drawn with replacement.
+
+    python -m tests.benchmarks.bench_forks [SEEDS] [FOLDER]     (about 45 minutes of one core)
 """
 
 from __future__ import annotations
 
 import math
 import sys
-import tempfile
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import least_squares
 
 from planner.arrays import Floats
 from planner.decide.hyper import snap_lr
 from planner.fit.joint import Columns
-from planner.fit.laws import CHINCHILLA, optimal_params
-from planner.fit.points import Points
 from planner.fit.priors import Priors
-from planner.fit.solve import solve
 from planner.fit.surface import Surface
 from planner.run import Trial
 from planner.sweep.layout import Cell
@@ -37,11 +42,12 @@ HORIZONS = (256_000, 400_000, 640_000, 1_000_000)
 BATCHES = (128, 512)
 RATES = (0.008, 0.016, 0.032)
 NOISE = 0.006
+DRAWS = 200
 
 
-def main(seeds: int = 5, folder: str | None = None) -> None:
+def main(seeds: int = 5, folder: str = "results/bench_forks") -> None:
     """Print the table."""
-    trainer = Trainer(Path(folder or tempfile.mkdtemp()), 2 * max(HORIZONS))
+    trainer = Trainer(Path(folder), 2 * max(HORIZONS))
     cells = [trainer.cell(width, tokens) for width, tokens in product(WIDTHS, HORIZONS)]
     surface = _tuned(trainer, cells)
     alone, forked = [], []
@@ -56,14 +62,15 @@ def main(seeds: int = 5, folder: str | None = None) -> None:
             f"| tokens {spent[1] / spent[0] - 1:+.1%}",
             flush=True,
         )
-    plain = np.array([ladder[0] for ladder in forked])
+    best, plain = np.array(alone), np.array([ladder[0] for ladder in forked])
     regret = np.array([ladder[1] for ladder in forked])
-    best = np.array([_log_n(cells, row) for row in alone])
+    print(
+        "mean fork - tuned, millinats:", *(f"{1e3 * d:+.0f}" for d in (plain - best).mean(axis=0))
+    )
     for name, losses in (("fork ladder", plain), ("corrected", plain - regret)):
-        off = np.array([_log_n(cells, row) for row in losses]) - best
-        se = off.std(ddof=1) / math.sqrt(seeds) if seeds > 1 else math.nan
-        print(f"{name:12s} ln N* against tuned runs: bias {off.mean():+.3f} +- {se:.3f}")
-    print(f"sd of ln N* between seeds, tuned runs: {best.std(ddof=1):.3f}")
+        for floors, what in ((False, "common E"), (True, "own E")):
+            shift, se = _shift(cells, best, losses, floors)
+            print(f"{name:12s} ln N* against tuned runs, {what}: {shift:+.3f} +- {se:.3f}")
 
 
 def _tuned(trainer: Trainer, cells: list[Cell]) -> Surface:
@@ -103,8 +110,7 @@ def _ladder(
             round(math.sqrt(group[0].tokens * group[-1].tokens)),
         )
         like = _best(trainer, surface, middle, seed)
-        whole = trainer.trial(group[-1], like.batch_tokens, like.lr, seed)
-        trunks.append(trunk_of(whole, [cell.tokens for cell in group]))
+        trunks.append(trunk_of(like, [cell.tokens for cell in group]))
     trainer.train(trunks)
     forks = [
         fork_of(trunk, trainer.key(trunk), cell.tokens)
@@ -117,12 +123,33 @@ def _ladder(
     return losses, regret, float(sum(t.new_tokens for t in [*trunks, *forks]))
 
 
-def _log_n(cells: list[Cell], losses: Floats | list[float]) -> float:
-    params = np.array([cell.size.params_matmul for cell in cells])
-    points = Points.of(params, np.array([float(c.tokens) for c in cells]), np.array(losses))
-    theta = solve(points, CHINCHILLA, np.inf).theta
-    flops = np.exp(np.mean([math.log(cell.flops) for cell in cells]))
-    return float(np.log(optimal_params(theta, flops)))
+def _shift(
+    cells: list[Cell], tuned: Floats, ladder: Floats, own_floor: bool
+) -> tuple[float, float]:
+    """Return the shift of ln N* of losses (seeds, cells) and its standard error over seeds."""
+    log_n = np.log([cell.size.params_matmul for cell in cells])
+    log_d = np.log([cell.tokens for cell in cells])
+    log_n, log_d = log_n - log_n.mean(), log_d - log_d.mean()
+
+    def shift(pick: np.ndarray) -> float:
+        observed = np.concatenate([tuned[pick].mean(axis=0), ladder[pick].mean(axis=0)])
+
+        def left(p: Floats) -> Floats:
+            both = [
+                np.exp(p[0] + moved[0])
+                + np.exp(p[1] + moved[1] - np.exp(p[3]) * log_n)
+                + np.exp(p[2] + moved[2] - np.exp(p[4]) * log_d)
+                for moved in (np.zeros(3), np.array([own_floor * p[7], p[5], p[6]]))
+            ]
+            return np.concatenate([*both, [0.0 if own_floor else p[7]]]) - np.append(observed, 0.0)
+
+        p = least_squares(left, [0.3, -1.0, -1.0, -0.9, -0.9, 0.0, 0.0, 0.0]).x
+        return float((p[5] - p[6]) / (np.exp(p[3]) + np.exp(p[4])))
+
+    rng, seeds = np.random.default_rng(0), len(tuned)
+    drawn = [shift(rng.integers(0, seeds, seeds)) for _ in range(DRAWS)]
+    se = float(np.std(drawn)) * math.sqrt(seeds / (seeds - 1))
+    return shift(np.arange(seeds)), se
 
 
 if __name__ == "__main__":

@@ -1,118 +1,183 @@
 """A learning rate picked on small proxies, used at 16 times their compute, against a sweep there.
 
-Ten studies of the gpt proxy on the embedded text (CPU), unlike in seed, context, depth and head.
-Each: 3 learning rates x 2 batches at five small cells, the joint surface, and its learning
-rate for a run of 16 times the compute of the dearest proxy. There, x2 steps in lr round the pick
-until the minimum is inside, and a parabola through the three lowest. Regret: loss at the pick less
-the parabola's minimum, against the sd between seeds (two more seeds at every pick, pooled).
+Three targets of the gpt proxy under muP (embedded text, CPU), unlike in width, depth, batch and
+steps; five layouts of proxies for each, every layout with seeds of its own. No proxy costs more
+than a sixteenth of a target run. A cell of a layout: a x2 grid in lr, extended until its lowest
+loss is inside, then more seeds round it. The pick is the product's, ``fit_hyper`` at the target's
+batch as ``rung_hyper`` uses it. The sweep at the target is shared by its studies: a x2 grid on two
+seeds, more seeds round the minimum, one smooth curve (a cubic in ln lr).
 
-    python -m tests.benchmarks.bench_lr_transfer [STUDIES] [FOLDER]
+Regret: that curve at the pick less its minimum, against the sd between seeds at one learning rate.
+For comparison the regret of carrying over the best learning rate of the dearest proxies unchanged.
+
+    python -m tests.benchmarks.bench_lr_transfer [FOLDER] [sp]     (about 45 minutes of one core)
 """
 
 from __future__ import annotations
 
 import math
 import sys
-import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from planner.decide.hyper import snap_lr
-from planner.decide.recommend import recommend
-from planner.fit.joint import Columns
-from planner.fit.priors import Priors
-from planner.fit.surface import Surface
+from planner.decide.rules import cautious_lr, snap_lr
+from planner.fit.transfer import fit_hyper
+from planner.run import Run
+from planner.sweep.layout import Cell
 from tests.benchmarks.trainer import Trainer
 
-STUDIES = (
-    {},
-    {"context": 64},
-    {"head": "tied"},
-    {"depth": 3},
-    {"seed": 1},
-    {"context": 64, "head": "tied"},
-    {"context": 256},
-    {"depth": 3, "seed": 2},
-    {"depth": 1},
-    {"seed": 3, "head": "tied"},
+SHARE = 1 / 16
+GRID = tuple(2.0**k for k in (-8, -7, -6, -5))
+"""Learning rates every cell starts with, .004 to .031."""
+
+LONGEST = 9
+"""Learning rates of one cell at most."""
+
+CONTEXT, BASE_WIDTH = 64, 32
+
+
+@dataclass(frozen=True)
+class Target:
+    """A run to be planned, and the widths, horizons and seeds of each layout of proxies."""
+
+    width: int
+    depth: int
+    tokens: int
+    batch: int
+    layouts: tuple[tuple[tuple[int, int, int], ...], ...] = field(repr=False)
+
+
+TARGETS = (
+    Target(
+        *(64, 2, 800_000, 512),
+        layouts=(
+            ((16, 460_000, 3), (16, 230_000, 3)),
+            ((16, 460_000, 2), (32, 155_000, 2)),
+            ((16, 460_000, 2), (16, 155_000, 2), (32, 155_000, 2)),
+            ((32, 155_000, 3), (32, 78_000, 3)),
+            ((16, 230_000, 2), (32, 155_000, 2), (48, 80_000, 2)),
+        ),
+    ),
+    Target(
+        *(48, 3, 800_000, 256),
+        layouts=(
+            ((16, 295_000, 3), (16, 148_000, 3)),
+            ((16, 295_000, 2), (32, 97_000, 2)),
+            ((16, 295_000, 2), (16, 98_000, 2), (32, 97_000, 2)),
+            ((32, 97_000, 3), (32, 49_000, 3)),
+            ((16, 148_000, 2), (32, 97_000, 2), (32, 49_000, 2)),
+        ),
+    ),
+    Target(
+        *(64, 1, 800_000, 256),
+        layouts=(
+            ((16, 400_000, 3), (16, 200_000, 3)),
+            ((16, 400_000, 2), (32, 145_000, 2)),
+            ((16, 400_000, 2), (16, 133_000, 2), (32, 145_000, 2)),
+            ((32, 145_000, 3), (32, 73_000, 3)),
+            ((16, 200_000, 2), (32, 145_000, 2), (48, 79_000, 2)),
+        ),
+    ),
 )
-PROXIES = ((16, 128_000), (16, 256_000), (16, 512_000), (32, 128_000), (32, 256_000))
-TARGET = (64, 1_200_000)
-RATES, BATCHES, TARGET_BATCH = (0.004, 0.016, 0.064), (256, 1024), 256
-NOISE = 0.006
-SEEDS = 2
 
 
-def main(studies: int = len(STUDIES), folder: str | None = None) -> None:
+def main(folder: str = "results/bench_lr_transfer", parametrization: str = "mup") -> None:
     """Print a row per study and the summary."""
-    root = Path(folder or tempfile.mkdtemp())
-    found = [_study(root / str(i), dict(STUDIES[i])) for i in range(studies)]
-    sd = math.sqrt(np.mean([variance for _, variance in found]))
-    within = sum(regret <= 2 * sd for regret, _ in found)
-    print(f"seed sd {sd:.4f} nats; regret <= 2 sd in {within} of {studies}")
+    base = {} if parametrization == "sp" else {"base_width": BASE_WIDTH}
+    options = {"context": CONTEXT, "parametrization": parametrization} | base
+    trainer = Trainer(Path(folder), 2_000_000, **options)
+    within = studies = 0
+    for number, target in enumerate(TARGETS):
+        cell = trainer.cell(target.width, target.tokens, target.depth)
+        truth = Truth.of(_swept(trainer, cell, target.batch, range(1000, 1004)))
+        print(f"{target}: lr* {truth.best:.4f}, 2 seed-sd {2 * truth.sd:.4f} nats", flush=True)
+        for index in range(len(target.layouts)):
+            within += _study(trainer, target, truth, index, 100 * number + 10 * index)
+            studies += 1
+    print(f"regret <= 2 sd in {within} of {studies}")
 
 
-def _study(folder: Path, options: dict[str, object]) -> tuple[float, float]:
-    """Return the regret and the variance between seeds."""
-    seed, depth = int(options.pop("seed", 0)), int(options.pop("depth", 2))
-    trainer = Trainer(folder, 2 * TARGET[1], **options)
-    surface = _surface(trainer, depth, seed)
-    cell = trainer.cell(*TARGET, depth)
-    found = recommend(surface, cell.size.params_matmul, cell.tokens, batch_tokens=TARGET_BATCH)
-    pick = snap_lr(found.lr)
-    more = [trainer.trial(cell, TARGET_BATCH, pick, seed + 100 + i) for i in range(SEEDS)]
-    losses = {pick: trainer.train([trainer.trial(cell, TARGET_BATCH, pick, seed), *more])}
-    own = {pick: losses[pick][0]}
-    while (missing := _beside(own)) and len(own) < 7:
-        trials = [trainer.trial(cell, TARGET_BATCH, lr, seed) for lr in missing]
-        own |= dict(zip(missing, trainer.train(trials), strict=True))
-    regret = own[pick] - _lowest(own)
+def _study(trainer: Trainer, target: Target, truth: Truth, index: int, seed: int) -> bool:
+    """Print a study and say whether its regret is within two sd."""
+    cell = trainer.cell(target.width, target.tokens, target.depth)
+    runs: list[Run] = []
+    for width, tokens, seeds in target.layouts[index]:
+        place = trainer.cell(width, tokens, target.depth)
+        assert place.flops <= SHARE * cell.flops
+        runs += _swept(trainer, place, target.batch, range(seed, seed + seeds))
+    hyper = fit_hyper(runs, parametrization=trainer.recipe["parametrization"])
+    best = hyper.lr(cell.size, cell.tokens, target.batch)
+    pick = snap_lr(cautious_lr(best))
+    carried = float(np.exp(max(hyper.cells, key=lambda c: c.flops).basin.x))
+    regret = truth.regret(pick)
     print(
-        f"{folder.name}: {options or 'plain'} depth {depth} seed {seed}: pick {pick:.4g}, "
-        f"best of the sweep {min(own, key=lambda lr: _finite(own[lr])):.4g}, regret {regret:.4f}; "
-        + ", ".join(f"{lr:.3g}: {own[lr]:.4f}" for lr in sorted(own)),
+        f"  layout {index}: pick {pick:.4f} [{best.low:.4f}, {best.high:.4f}] "
+        f"regret {regret:.4f}; unchanged {carried:.4f} regret {truth.regret(carried):.4f}; "
+        + ", ".join(
+            f"({c.params:.0f}, {c.tokens:.0f}) {math.exp(c.basin.x):.4f}" for c in hyper.cells
+        ),
         flush=True,
     )
-    return regret, float(np.var(losses[pick], ddof=1))
+    return regret <= 2 * truth.sd
 
 
-def _surface(trainer: Trainer, depth: int, seed: int) -> Surface:
-    cells = [trainer.cell(*place, depth) for place in PROXIES]
-    trials, params = [], []
-    for cell in cells:
-        for batch in BATCHES:
-            for lr in RATES:
-                trials.append(trainer.trial(cell, batch, snap_lr(lr), seed))
-                params.append(cell.size.params_matmul)
-    rows = Columns.of(trials, params)
-    places = np.unique(np.stack([rows.params, rows.tokens], axis=1), axis=0)
-    prior = Priors.published(cells[2].size.params_matmul, cells[2].tokens)
-    return Surface.believed(prior, places, NOISE).given(rows, np.array(trainer.train(trials)))
+@dataclass(frozen=True)
+class Truth:
+    """The smooth loss of a target over ln lr, the ends of its sweep, and the sd between seeds."""
+
+    curve: np.poly1d
+    low: float
+    high: float
+    sd: float
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> Truth:
+        """Fit a sweep within a factor 4 of its lowest mean; the sd is of its two best rates."""
+        found: dict[float, list[float]] = {}
+        for run in runs:
+            found.setdefault(run.trial.lr, []).append(run.loss)
+        order = sorted(found, key=lambda lr: float(np.mean(found[lr])))
+        near = [lr for lr in sorted(found) if abs(math.log2(lr / order[0])) < 2.5]
+        x, mean = np.log(near), [float(np.mean(found[lr])) for lr in near]
+        sd = math.sqrt(np.mean([np.var(found[lr], ddof=1) for lr in order[:2]]))
+        curve = np.poly1d(np.polyfit(x, mean, 3, w=[len(found[lr]) ** 0.5 for lr in near]))
+        return cls(curve, x[0], x[-1], sd)
+
+    @property
+    def best(self) -> float:
+        """Where the curve is lowest."""
+        x = np.linspace(self.low, self.high, 2001)
+        return float(np.exp(x[np.argmin(self.curve(x))]))
+
+    def regret(self, lr: float) -> float:
+        """Return the loss at a learning rate above the lowest, nats; infinite outside the sweep."""
+        inside = self.low <= math.log(lr) <= self.high
+        return (
+            float(self.curve(math.log(lr)) - self.curve(math.log(self.best)))
+            if inside
+            else math.inf
+        )
 
 
-def _beside(losses: dict[float, float]) -> list[float]:
-    """Return the x2 neighbours of the lowest loss that were not trained."""
-    best = min(losses, key=lambda lr: _finite(losses[lr]))
-    wanted = (snap_lr(best / 2), snap_lr(best * 2))
-    return [lr for lr in wanted if not any(math.isclose(lr, known) for known in losses)]
-
-
-def _lowest(losses: dict[float, float]) -> float:
-    """Return the minimum of the parabola in ln lr through the lowest loss and its neighbours."""
-    rates = sorted(losses)
-    best = min(range(len(rates)), key=lambda i: _finite(losses[rates[i]]))
-    near = rates[max(best - 1, 0) : best + 2]
-    y = np.array([losses[lr] for lr in near])
-    if len(near) < 3 or not np.isfinite(y).all():
-        return losses[rates[best]]
-    a, b, c = np.polyfit(np.log(near) - math.log(rates[best]), y, 2)
-    return float(min(c - b * b / (4 * a), y.min())) if a > 0 else float(y.min())
-
-
-def _finite(loss: float) -> float:
-    return loss if math.isfinite(loss) else math.inf
+def _swept(trainer: Trainer, cell: Cell, batch: int, seeds: Sequence[int]) -> list[Run]:
+    """Return a cell's runs: two seeds on a grid whose ends are not best, all round the best."""
+    rates = list(GRID)
+    while True:
+        runs = trainer.runs([trainer.trial(cell, batch, lr, s) for lr in rates for s in seeds[:2]])
+        loss = np.array([r.loss for r in runs]).reshape(len(rates), -1).mean(axis=1)
+        best = int(np.nanargmin(loss))
+        missing = [lr for lr in (rates[best] / 2, rates[best] * 2) if lr not in rates]
+        if not missing or len(rates) >= LONGEST:
+            break
+        rates = sorted(rates + missing)
+    more = [
+        trainer.trial(cell, batch, lr, s) for lr in rates[best - 1 : best + 2] for s in seeds[2:]
+    ]
+    return runs + trainer.runs(more)
 
 
 if __name__ == "__main__":
-    main(*(int(a) if a.isdigit() else a for a in sys.argv[1:]))  # type: ignore[arg-type]
+    main(*sys.argv[1:])

@@ -42,6 +42,17 @@ def test_levels_move_along_the_slopes_and_small_anchors_are_wide(without: tuple[
     assert min(small.level.sd, small.batch.sd, small.noise_batch.sd) >= 1.5
 
 
+@pytest.mark.parametrize("without", [(), ("steplaw",), ("all",)])
+def test_of_small_models_the_noise_batch_stays_beside_the_best_batch(
+    without: tuple[str, ...],
+) -> None:
+    reference, small = (
+        Priors.published(*place, without=without) for place in ((5e8, 2e10), (2e4, 2e5))
+    )
+    apart = [prior.noise_batch.mean - prior.batch.mean for prior in (reference, small)]
+    assert apart[0] == pytest.approx(apart[1])
+
+
 def test_without_any_source_beliefs_are_orders_of_magnitude() -> None:
     vague = Priors.published(without={"all"})
     assert vague.level.sd > Priors.published(without={"steplaw"}).level.sd
