@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from planner._log import encode_line, replace_file
+from planner.errors import LedgerError
 from planner.run import Round, Run
 
 
@@ -50,6 +51,18 @@ def noted_standings(folder: Path) -> dict[int, dict[str, Any]]:
                 told["loss"] |= {end: float(told["loss"][end]) for end in ("low", "high")}
             found[int(told["round"])] = told
     return found
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a JSON object that was written beside the log. Raises LedgerError when it is damaged."""
+    try:
+        told = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise LedgerError(
+            f"{path} cannot be read ({error}): remove it, or put it back from a copy; running the "
+            "sweep again writes it anew"
+        ) from None
+    return told if isinstance(told, dict) else {}
 
 
 def curve_file(curve: Mapping[str, Sequence[float]]) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from planner._derived import noted_standings
+from planner._derived import noted_standings, read_mapping
 from planner._log import fold_log
 from planner._tally import Fold
 from planner.errors import LedgerError
@@ -90,9 +90,9 @@ class Status:
         path = self.folder / "plan.json"
         if not path.is_file():
             return []
-        plan = json.loads(path.read_text())
+        plan = read_mapping(path)
         told = [f"{one['severity']}: {one['what']}" for one in plan.get("findings", ())]
-        return [plan["headline"], *told]
+        return [str(plan.get("headline", "")), *told]
 
 
 def read_status(folder: Path) -> Status:
@@ -102,8 +102,7 @@ def read_status(folder: Path) -> Status:
         raise LedgerError(
             f"{folder} is not a study folder (no events.jsonl); `planner sweep` makes one"
         )
-    env = json.loads((folder / "env.json").read_text())
-    fold = Fold(Gauge(env.get("prices", {})))
+    fold = Fold(Gauge(read_mapping(folder / "env.json").get("prices", {})))
     _, cut = fold_log(log, fold.apply, later=fold.later)
     fold.finish()
     return Status(
@@ -134,13 +133,20 @@ def print_status(folder: Path, *, audit: bool, as_json: bool) -> None:
 
 def _table(status: Status) -> Table:
     """Return one row per round: what it asked, used, found, and what it left in doubt."""
-    table = Table("round", "stage", title=str(status.folder))
+    table = Table("round", title=str(status.folder))
+    table.add_column("stage", min_width=8)
     for name in ("ended", "FLOPs", "best loss", *(_LEFT if status.known else ())):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("why")
     for one in status.fold.rounds:
         best = "-" if one.best is None else f"{one.best:.4f}"
-        cells = [str(one.number), one.stage, f"{one.ended}/{one.trials}", f"{one.flops:.3g}", best]
+        cells = [
+            str(one.number),
+            one.stage.replace("+", " + "),
+            f"{one.ended}/{one.trials}",
+            f"{one.flops:.3g}",
+            best,
+        ]
         if status.known:
             cells += _left(status.known.get(one.number, {}))
         table.add_row(*cells, one.why)

@@ -7,9 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from planner._log import seal
 from planner.errors import LedgerError
 from planner.ledger import Ledger
 from planner.status import print_status, read_status
+
+
+def sealed(event):
+    return seal(json.dumps({k: v for k, v in event.items() if k != "crc"}, separators=(",", ":")))
 
 
 def drop(folder, keep):
@@ -17,11 +22,7 @@ def drop(folder, keep):
     path = folder / "events.jsonl"
     events = [json.loads(line) for line in path.read_text().splitlines()]
     kept = [event for event in events if keep(event)]
-    lines = [
-        json.dumps(event | {"n": number}, separators=(",", ":"))
-        for number, event in enumerate(kept, 1)
-    ]
-    path.write_text("".join(line + "\n" for line in lines))
+    path.write_text("".join(sealed(event | {"n": n}) for n, event in enumerate(kept, 1)))
     (folder / "plan.json").unlink(missing_ok=True)
 
 
@@ -77,7 +78,9 @@ def test_what_is_left_is_priced_stage_by_stage(copied):
 
 def test_doubts_are_told_before_there_is_a_plan(copied, capsys):
     path = copied / "events.jsonl"
-    path.write_text(path.read_text().replace('"status":"done"', '"status":"diverged"', 1) + '{"n":')
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    next(event for event in events if event["event"] == "ended")["run"]["status"] = "diverged"
+    path.write_text("".join(map(sealed, events)) + '{"n":')
     (copied / "plan.json").unlink()
     print_status(copied, audit=False, as_json=False)
     told = capsys.readouterr().out
@@ -109,3 +112,10 @@ def test_attempts_that_left_and_resumed_are_paid_for_as_in_the_ledger(copied):
         assert ledger.spent_flops - before == pytest.approx(size.flops(trial.tokens), rel=1e-3)
     fold = read_status(copied).fold
     assert fold.spend.total == pytest.approx(Ledger.read(copied).spent_flops)
+
+
+def test_a_damaged_file_beside_the_log_is_named(copied):
+    for name in ("plan.json", "env.json"):
+        (copied / name).write_bytes(b"{\x8a")
+        with pytest.raises(LedgerError, match=f"{name} cannot be read"):
+            print_status(copied, audit=False, as_json=True)
