@@ -115,7 +115,7 @@ class ExecutorChoice(Part):
         others = able.get(self.name, ("address", "gpus_per_trial", "nodes_per_trial"))
         mine = [name for name in others if getattr(self, name) not in (None, 0, 1)]
         if mine:
-            raise ValueError(f"is {self.name}, and {', '.join(mine)} are for --executor ray")
+            raise ValueError(f"is {self.name}; {', '.join(mine)} are for --executor ray")
         if self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
             raise ValueError(
                 f"asks for {self.gpus_per_trial:g} GPUs per trial; above 1 they are whole devices"

@@ -59,9 +59,13 @@ class Node:
         return self
 
     def kill(self) -> None:
-        """Kill it at once, as a power cut would; its workers go when they notice."""
+        """Kill it and its workers at once, as a power cut would."""
+        workers = descendants(self.process.pid)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
         self.process.wait()
 
     def raylet(self) -> int:
@@ -71,6 +75,16 @@ class Node:
         ).stdout
         found = [line.split()[0] for line in listing.splitlines() if "raylet/raylet" in line]
         return int(found[0]) if found else 0
+
+
+def descendants(pid: int) -> list[int]:
+    """Return every process that a process has started, and those they have."""
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout
+    parents = {int(child): int(parent) for child, parent in map(str.split, listing.splitlines())}
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
 
 
 def _free_port() -> int:

@@ -91,7 +91,7 @@ class Sweep:
     def __init__(self, space: Path, out: Path, cluster: Cluster) -> None:
         self.out, address = out, cluster.head.address
         self.argv = command(space, out, "--executor", "ray", "--ray-address", address)
-        self.argv += ["--no-report"]
+        self.argv += ["--no-report", "--workers", "2"]
         self.log = (out.parent / f"{out.name}.log").open("a")
         self.start()
 
@@ -222,7 +222,8 @@ def changing_nodes(folder: Path) -> None:
     nodes += [Node(folder, 1, nodes[0].address).wait() for _ in range(2)]
     out, address = folder / "study", nodes[0].address
     try:
-        argv = command(space, out, "--executor", "ray", "--ray-address", address, *paid)
+        cluster = ("--executor", "ray", "--ray-address", address, "--workers", "3")
+        argv = command(space, out, *cluster, *paid)
         with (folder / "log").open("w") as log:
             process = subprocess.Popen(argv, stdout=log, stderr=log)
         _until(process, out, 60)
