@@ -161,12 +161,12 @@ def provenance(study: ReportInput) -> Section:
 def _lost(losses: Mapping[str, int]) -> str:
     """Say what happened to the machines while the evidence was gathered."""
     common = sorted(losses.items(), key=lambda item: (-item[1], item[0]))
-    told = "; ".join(f"{count} times {note}" for note, count in common[:FAILURES_SHOWN])
+    told = "; ".join(f"{count} x {note}" for note, count in common[:FAILURES_SHOWN])
     rest = sum(count for _, count in common[FAILURES_SHOWN:])
-    more = f"; {rest} times something else" if rest else ""
+    more = f"; {rest} x something else" if rest else ""
     return (
-        f"{sum(losses.values())} attempts at a trial ended without a result; they were paid for "
-        f"and made again, and the results do not depend on it: {told}{more}."
+        f"{text.plural(sum(losses.values()), 'attempt')} at a trial ended without a result "
+        f"({told}{more}). They were paid for and made again; no result depends on them."
     )
 
 

@@ -236,7 +236,9 @@ def changing_nodes(folder: Path) -> None:
             node.kill()
     assert plan_of(out) == plan_of(folder / "calm"), "the plan is another one"
     said = next(
-        line for line in (out / "report.md").read_text().splitlines() if "result; th" in line
+        line
+        for line in (out / "report.md").read_text().splitlines()
+        if "ended without a result" in line
     )
     ended = len((out / "runs.jsonl").read_text().splitlines())
     minutes = (time.monotonic() - began) / 60

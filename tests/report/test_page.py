@@ -141,3 +141,12 @@ def test_a_size_within_noise_of_the_best_ties_and_does_not_win(study, measured, 
     judged = {"winner_predicted": 0, "winner_measured": measured, "winner_steps_off": steps}
     held_out = dict(study.plan.held_out) | judged | {"widen": 1.0}
     assert outcome(replace(study, plan=replace(study.plan, held_out=held_out))).endswith(says)
+
+
+def test_attempts_that_were_lost_are_told_with_what_took_them(bare, tmp_path):
+    losses = {"the node it ran on is gone": 2, "its worker died": 1}
+    write_report(tmp_path, replace(bare, losses=losses))
+    told = (tmp_path / "report.md").read_text()
+    assert (
+        "3 attempts at a trial ended without a result (2 x the node it ran on is gone; 1 x" in told
+    )
