@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +34,8 @@ class Node:
         self.port = port or _free_port()
         self.address = address or f"127.0.0.1:{self.port}"
         ports = ["--head", "--port", str(self.port), "--include-dashboard", "false"]
-        ports += ["--ray-client-server-port", str(_free_port())]
+        if find_spec("grpc"):  # else Ray has no client server, and refuses to name its port
+            ports += ["--ray-client-server-port", str(_free_port())]
         if address:
             ports = ["--address", address]
         self.log = folder / f"node-{secrets.token_hex(4)}.log"

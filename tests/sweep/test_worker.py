@@ -102,7 +102,7 @@ def test_a_trial_tells_what_it_took_of_its_machine(tmp_path):
     ended, _ = run(job(tmp_path))
     assert ended.host == platform.node()
     metrics = ended.outcome.metrics
-    assert metrics["tokens_per_second"] == pytest.approx(1000 / ended.seconds, rel=0.5)
+    assert metrics["tokens_per_second"] >= 1000 / ended.seconds
     assert metrics["peak_memory_bytes"] > 1e6
     assert metrics["cpu_utilisation"] >= 0
 
