@@ -29,3 +29,9 @@ def test_damage_is_refused_in_a_sentence_or_repaired(sample, family):
         assert not problem, f"{outcome}: {problem}"
 
     holds()
+
+
+@pytest.mark.parametrize(("family", "seed"), [("log, values", 527), ("YAML, values", 610)])
+def test_what_the_long_run_once_found_stays_mended(sample, family, seed):
+    outcome, problem = judge(families(sample)[family][0], seed)
+    assert not problem, f"{outcome}: {problem}"

@@ -6,6 +6,7 @@ The held-out rung enters only after it has been judged, and it has been judged o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -82,7 +83,8 @@ def judge_held_out(
     prediction: Prediction | None, runs: RunsByStage, sigma: float
 ) -> Judgement | None:
     """Hold the prediction against the rung; None while the rung has not run to its end."""
-    measured = {run.size.params_matmul: run.loss for run in runs.get("held_out", ()) if run.done}
+    ended = [run for run in runs.get("held_out", ()) if run.done and math.isfinite(run.loss)]
+    measured = {run.size.params_matmul: run.loss for run in ended}
     if prediction is None or len(measured) < len(prediction.rungs):
         return None
     return judge(prediction, [measured[rung.params] for rung in prediction.rungs], sigma)

@@ -197,7 +197,8 @@ def _z(estimate: Estimate, measured: float) -> float:
 
 def _steps_off(winner: int, measured: Floats, sigma: float) -> int:
     """Count the steps from the predicted winner to the nearest size that ties with the best."""
-    tied = np.flatnonzero(measured <= measured.min() * (1.0 + TIE_SD * sigma))
+    least = measured.min()
+    tied = np.flatnonzero(measured <= least + TIE_SD * sigma * abs(least))
     return int(np.abs(tied - winner).min())
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from planner.errors import BudgetError, SpaceError
 from planner.proxy import UNFIT, Proxy
+from planner.run import LARGEST
 from planner.shape import Size
 from planner.space import SearchSpace
 
@@ -223,14 +224,19 @@ def _layout(
     held_out = space.stages.held_out
     held_out_flops = held_out.compute * level if held_out else 0.0
     second = sizes[min(1, len(sizes) - 1)][0].size
-    longest = max(cell.tokens for cell in ladder)
+    longest = max(held_out_flops / second.flops_per_token, *(cell.tokens for cell in ladder))
+    if not longest < LARGEST:
+        raise SpaceError(
+            f"the longest run would train {longest:.3g} tokens: check budget.flops, "
+            "stages.held_out.compute and what the sizes state of FLOPs per token"
+        )
     return Layout(
         anchor=anchor,
         confirm=confirm,
         ladder=ladder,
         held_out_flops=held_out_flops,
         stages=tuple(_prices(space, able, (anchor, confirm), ladder, held_out_flops)),
-        tokens_needed=math.ceil(max(longest, held_out_flops / second.flops_per_token)),
+        tokens_needed=math.ceil(longest),
     )
 
 
