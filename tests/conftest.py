@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -10,7 +11,11 @@ import pytest
 from hypothesis import settings
 
 from planner.campaign import run_campaign
+from tests.ray_nodes import SETTINGS
 from tests.studies import small_space
+
+# Ray reads how it signs in when it is imported, by whichever test comes first.
+os.environ.update({name: value for name, value in SETTINGS.items() if name.startswith("RAY_")})
 
 # So that a green run stays green.
 settings.register_profile("fixed", derandomize=True, deadline=None)
