@@ -79,7 +79,12 @@ class SlurmExecutor:
         self._events: deque[Event] = deque()
 
     def submit(self, job: Job) -> None:
-        """Hand a job to SLURM, with the resources its trial asks for."""
+        """Hand a job to SLURM, with the resources its trial asks for; UsageError beyond a node."""
+        if job.resources.nodes > 1:
+            raise UsageError(
+                "the SLURM executor trains a trial on one node; for several start Ray on the "
+                "allocation (`planner launch slurm`) and give nodes_per_trial there"
+            )
         asked = self._folder / f"{job.key}-{job.attempt}.json"
         told = asked.with_suffix(".told")
         told.unlink(missing_ok=True)
@@ -191,6 +196,7 @@ def main(asked: Path) -> None:
     sys.path[:] = data.pop("path")
     trial, spec = Trial.from_json(data.pop("trial")), ProxySpec(**data.pop("proxy"))
     resources = Resources(**data.pop("resources"))
+    data["device"] = "cuda:0" if resources.gpus else data["device"]
     job = Job(trial=trial, proxy=spec, resources=resources, **data)
     leave = Flag()
     for number in (signal.SIGTERM, signal.SIGUSR2):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,12 +97,22 @@ def test_a_trial_s_resources_become_sbatch_s(tmp_path, monkeypatch):
         (scripts / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{scripts}:{os.environ['PATH']}")
     executor = SlurmExecutor(1, tmp_path / "jobs", {"partition": "long", "time": 90})
-    wants = Resources(cpus=8, gpus=2, nodes=3, memory=4 * 2**30)
+    wants = Resources(cpus=8, gpus=2, memory=4 * 2**30)
     asked = job(tmp_path)
     executor.submit(Job(asked.key, asked.trial, 1, asked.proxy, "c", resources=wants))
     script = (tmp_path / "sbatch").read_text()
-    for line in ("partition=long", "nodes=3", "cpus-per-task=8", "gpus-per-node=2", "time=90"):
+    for line in ("partition=long", "nodes=1", "cpus-per-task=8", "gpus-per-node=2", "time=90"):
         assert f"#SBATCH --{line}" in script
     assert "-m planner.sweep.slurm" in script
     executor._running.clear()
     executor.close()
+
+
+def test_a_trial_with_a_gpu_trains_on_it(executor, tmp_path):
+    executor.submit(replace(job(tmp_path), resources=Resources(gpus=0.5)))
+    assert last_event(executor).device == "cuda:0"
+
+
+def test_a_trial_over_several_nodes_is_sent_to_ray(executor, tmp_path):
+    with pytest.raises(UsageError, match="planner launch slurm"):
+        executor.submit(replace(job(tmp_path), resources=Resources(nodes=2)))
