@@ -5,7 +5,7 @@ RUN := OMP_NUM_THREADS=1 $(BIN)
 DEMO ?= results/quickstart
 SEED ?= 0
 
-.PHONY: demo test lint bench-fit bench-synthetic bench-hyper bench-design bench-gpt bench-sweep chaos fuzz clean
+.PHONY: demo test lint bench-fit bench-synthetic bench-hyper bench-design bench-gpt bench-sweep bench-proxy chaos fuzz clean
 
 demo: .venv/demo.ok
 	$(RUN)/planner sweep search_spaces/quickstart.yaml --out $(DEMO) --seed $(SEED)
@@ -51,6 +51,11 @@ bench-sweep: .venv/test.ok
 	$(RUN)/python -m tests.benchmarks.bench_sweep_overhead
 	$(RUN)/python -m tests.benchmarks.bench_sweep_scale
 	$(RUN)/python -m tests.benchmarks.bench_sweep_utilisation
+
+# Proxies: tokens per second, other people's trainers, images, data at scale.
+PROXY_BENCHES := speed command image data
+bench-proxy: .venv/test.ok
+	set -e; for name in $(PROXY_BENCHES); do echo "== $$name"; $(RUN)/python -m tests.benchmarks.bench_proxy_$$name; done
 
 # A hundred random kills of drivers, workers, raylets and nodes, and a cluster that changes.
 chaos: .venv/test.ok
