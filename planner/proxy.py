@@ -82,7 +82,8 @@ class Proxy(Protocol):
 
     ``capabilities`` declares what the proxy can do beyond training from scratch: ``"fork"`` (start
     from a trunk's checkpoint), ``"resume"`` (continue from its own checkpoint folder),
-    ``"finder"`` (an LR range test), ``"coordinates"`` (see :class:`CoordinateProxy`) and
+    ``"finder"`` (an LR range test), ``"coordinates"`` (see :class:`CoordinateProxy`),
+    ``"train_many"`` (see :class:`StackingProxy`) and
     ``"noise_scale"``: where its options ask for it, curves hold grad_sq_small and grad_sq_big,
     squared norms of unclipped mean gradients at the same weights, and metrics batch_small,
     batch_big (tokens) and measured_tokens (what that cost besides). ``recipe`` is the proxy's
@@ -120,6 +121,35 @@ class CoordinateProxy(Proxy, Protocol):
         """Train a short trial; return, per kind of layer, the RMS of its outputs after each step.
 
         Every sequence has ``trial.steps`` entries; 0 while a layer puts out nothing but zeros.
+        """
+        ...
+
+
+class StackingProxy(Proxy, Protocol):
+    """A proxy with the capability ``"train_many"``: it trains several trials as one batched model.
+
+    The executors ask it which queued trials of a round belong together, and hand them over in one
+    call. Only first attempts are stacked: whatever is tried again is tried alone, from the state
+    its own checkpoint folder holds. What comes of a trial must not depend on its stack beyond
+    rounding.
+    """
+
+    def stack_key(self, trial: Trial, device: str) -> str | None:
+        """Return a name: trials of one name may be stacked on ``device``; None: alone."""
+        ...
+
+    def stack_size(self, trial: Trial, device: str) -> int:
+        """Return the most trials like this one worth stacking on ``device``; 1: alone."""
+        ...
+
+    def train_many(
+        self, trials: Sequence[Trial], contexts: Sequence[Context]
+    ) -> Sequence[Outcome | None]:
+        """Train trials of one stack key side by side; return what came of each, in their order.
+
+        Each trial reports to its own context. None stands for one whose report raised StopTrial: it
+        leaves the stack and the others go on. Preempted ends the call and passes through. Any other
+        exception gives the stack up, and its trials are tried again one by one.
         """
         ...
 
