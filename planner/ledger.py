@@ -33,7 +33,7 @@ from planner._log import (
 )
 from planner._losses import Losses
 from planner._secrets import hide
-from planner._spend import Spend
+from planner._spend import ALONE, Held, Spend
 from planner._trials import TrialIndex
 from planner.errors import LedgerError
 from planner.run import Round, Run, Trial, check_types, content_hash
@@ -66,7 +66,7 @@ class Ledger:
         self._decoder = json.JSONDecoder(
             object_hook=self._trials.decode, parse_constant=refuse_constant
         )
-        self._clocks: dict[tuple[str, int], float] = {}
+        self._clocks: dict[tuple[str, int], tuple[float, int]] = {}
         self._lines = 0
         self._lock: int | None = None
 
@@ -160,21 +160,18 @@ class Ledger:
         self._append("decided", {"policy": policy, "round": decision.to_json()})
 
     def started(
-        self, key: str, attempt: int, host: str, trial: Trial, size: Size, *, devices: float = 1
+        self, key: str, attempt: int, host: str, trial: Trial, size: Size, held: Held = ALONE
     ) -> None:
-        """Store that an attempt starts; from now on results of older ones are discarded.
-
-        ``devices`` is how many it holds while it runs (a share of one counts as its share).
-        """
+        """Store that an attempt starts; from now on results of older ones are discarded."""
         cost = {
             "fork_at": trial.fork_at,
             "tokens": trial.tokens,
             "flops_per_token": size.flops_per_token,
-            "devices": devices,
+            "devices": held.devices,
         }
         self._append("started", {"key": key, "attempt": attempt, "host": host} | cost)
         self._spend.watch(key, attempt)
-        self._clocks[key, attempt] = time.monotonic()
+        self._clocks[key, attempt] = time.monotonic(), held.among
 
     def progress(self, key: str, attempt: int, tokens: int, *, resumed: bool = False) -> None:
         """Store that an attempt resumed, or came into another tenth; less is not stored.
@@ -233,8 +230,8 @@ class Ledger:
 
     def _clock(self, key: str, attempt: int) -> dict[str, float]:
         """Return the seconds an attempt has taken so far, if it was started here."""
-        began = self._clocks.get((key, attempt))
-        return {} if began is None else {"seconds": round(time.monotonic() - began, 3)}
+        began, among = self._clocks.get((key, attempt), (None, 1))
+        return {} if began is None else {"seconds": round((time.monotonic() - began) / among, 3)}
 
     @property
     def _log(self) -> Path:

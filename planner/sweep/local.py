@@ -27,8 +27,8 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import TypeAlias
 
-from planner.sweep.events import Died, Event, Job, Progress
-from planner.sweep.worker import run_job
+from planner.sweep.events import Event, Job, Progress
+from planner.sweep.worker import run_call
 
 _ToDriver: TypeAlias = "Connection[Event, Job | None]"
 _ToWorker: TypeAlias = "Connection[Job | None, Event]"
@@ -105,21 +105,18 @@ class LocalExecutor:
 
     def cancel(self, key: str, note: str) -> None:
         """End the worker a job runs on, or take the job out of the queue."""
-        for job in [job for job in self._waiting if job.key == key]:
+        for job in [job for job in self._waiting if job.holds(key)]:
             self._waiting.remove(job)
-            self._events.append(Died(key, job.attempt, note))
+            self._events += job.stopped(key, note)
         for worker in list(self._pool):
-            if worker.job is not None and worker.job.key == key:
-                attempt = worker.job.attempt
+            if worker.job is not None and worker.job.holds(key):
+                self._events += worker.job.stopped(key, note)
                 self._drop(worker)
-                self._events.append(Died(key, attempt, note))
 
     def preempt(self) -> None:
         """Ask every worker to let its trial leave, and drop the queue."""
         while self._waiting:
-            job = self._waiting.popleft()
-            tokens = job.trial.fork_at
-            self._events.append(Died(job.key, job.attempt, "asked to leave", tokens, counts=False))
+            self._events += self._waiting.popleft().unstarted()
         for worker in self._pool:
             with suppress(OSError):
                 worker.pipe.send(None)
@@ -170,9 +167,11 @@ class LocalExecutor:
                 raise EOFError
             event: Event = worker.pipe.recv()
         except (EOFError, OSError):
-            event = Died(job.key, job.attempt, _how(self._drop(worker)))
-        if not isinstance(event, Progress):
             worker.job = None
+            self._events += job.died(_how(self._drop(worker)))
+            return
+        if not isinstance(event, Progress):
+            worker.job = job.without(event.key)
         self._events.append(event)
 
     def _drop(self, worker: _Worker) -> int:
@@ -211,10 +210,11 @@ def serve(descriptor: int) -> None:
 
     signal.signal(signal.SIGTERM, polite)
     while (job := jobs.get()) is not None:
-        event = run_job(job, send, leave)
+        events = run_call(job, send, leave)
         if not ends.is_set():
             leave.clear()
-        send(event)
+        for event in events:
+            send(event)
 
 
 def _listen(pipe: _ToDriver, jobs: SimpleQueue[Job | None], leave: threading.Event) -> None:
