@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -27,7 +28,9 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import TypeAlias
 
-from planner.sweep.events import Event, Job, Progress
+from planner.errors import UsageError
+from planner.sweep.events import Event, Job, Progress, Resources
+from planner.sweep.seats import VISIBLE
 from planner.sweep.worker import run_call
 
 _ToDriver: TypeAlias = "Connection[Event, Job | None]"
@@ -53,10 +56,11 @@ _BOOT = (
 
 @dataclass(slots=True)
 class _Worker:
-    """A worker as its driver sees it; ``job`` is what it is busy with."""
+    """A worker as its driver sees it; ``job`` is what it is busy with, ``seat`` its place."""
 
     process: subprocess.Popen[bytes]
     pipe: _ToWorker
+    seat: int
     job: Job | None = None
 
     def end(self, grace: float) -> int:
@@ -72,14 +76,25 @@ class _Worker:
 class LocalExecutor:
     """Up to ``workers`` trials at once, each in its own process on one thread.
 
-    Workers start when there is work for them; one that dies is replaced by the next job.
+    Workers start when there is work for them; one that dies is replaced by the next job. Where
+    there are ``seats``, each says what GPUs one of the workers sees (:mod:`planner.sweep.seats`).
     """
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, workers: int, seats: Sequence[str] = ()) -> None:
+        self.workers, self._seats = workers, seats
         self._pool: list[_Worker] = []
         self._waiting: deque[Job] = deque()
         self._events: deque[Event] = deque()
+
+    def refuse(self, need: Resources) -> None:
+        """Raise UsageError when a trial takes more GPUs than a worker has."""
+        held = min((seat.count(",") + 1 for seat in self._seats), default=0)
+        if need.gpus > held:
+            raise UsageError(
+                f"a trial asks for {need.gpus:g} GPUs (the proxy's resources(trial) says so), and "
+                f"each worker has {held}: give --gpus-per-trial {need.gpus:g}, if this machine has "
+                "as many, or use --executor ray"
+            )
 
     def submit(self, job: Job) -> None:
         """Queue a job; it starts at once if a worker is free."""
@@ -145,17 +160,19 @@ class LocalExecutor:
 
     def _start(self) -> _Worker:
         ours, theirs = Pipe()
+        seat = min(set(range(self.workers)) - {worker.seat for worker in self._pool})
+        sees = {VISIBLE: self._seats[seat]} if self._seats else {}
         command = [sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path), str(theirs.fileno())]
         process = subprocess.Popen(
             command,
-            env=os.environ | ONE_THREAD,
+            env=os.environ | ONE_THREAD | sees,
             stdin=subprocess.DEVNULL,
             stdout=2,  # a trainer's prints are logs; stdout is the driver's own
             pass_fds=[theirs.fileno()],
             process_group=0,
         )
         theirs.close()
-        worker = _Worker(process, ours)
+        worker = _Worker(process, ours, seat)
         self._pool.append(worker)
         return worker
 

@@ -84,7 +84,7 @@ class RayExecutor:
     def workers(self) -> int:
         """Trials the nodes of the cluster have room for now, and no more than were asked for."""
         choice = self._choice
-        asked = Resources(choice.cpus_per_trial, choice.gpus_per_trial, choice.nodes_per_trial)
+        asked = Resources(choice.cpus_per_trial, choice.gpus, choice.nodes_per_trial)
         needs = {job.resources for job in self._streams.values()} or {asked}
         places = min(room(list(self._nodes.values()), need) for need in needs)
         return max(1, min(places, choice.workers or places))
