@@ -37,7 +37,7 @@ from planner.proxy import (
 from planner.run import Status
 from planner.sweep.events import Died, Ended, Job, Progress
 from planner.sweep.meter import Meter
-from planner.sweep.remote import RemoteError, RemoteFolder
+from planner.sweep.remote import RemoteError, RemoteFolder, at_fork
 
 PROGRESS_SECONDS = 0.5
 """How often a trial tells of its progress between the marks the ledger stores."""
@@ -61,6 +61,7 @@ class _Context:
     device: str = field(init=False)
     begin: int = field(init=False)
     stopped: Outcome | None = None
+    left_at: int = 0
     points: list[dict[str, float]] = field(default_factory=list)
     _mark: int = 0
     _told: float = field(default_factory=time.monotonic)
@@ -90,10 +91,16 @@ class _Context:
         loss = self.points[-1]["train_loss"] if self.points else math.nan
         self.emit(Progress(self.job.key, self.job.attempt, tokens, loss, resumed=True))
 
+    def give_way(self, tokens: int) -> None:
+        if self.leave.is_set():
+            self.left_at = tokens
+            raise Preempted(f"asked to leave at {tokens:,} tokens")
+
     @property
     def tokens(self) -> int:
         """How far the trial has come."""
-        return int(self.points[-1]["tokens"]) if self.points else self.job.trial.fork_at
+        told = int(self.points[-1]["tokens"]) if self.points else self.job.trial.fork_at
+        return max(told, self.left_at)
 
     def without_loss(self, stop: StopTrial) -> Outcome:
         """Return what came of a trial that was stopped."""
@@ -203,7 +210,7 @@ def _lodged(job: Job, emit: Callable[[Progress], None], leave: Flag) -> Iterator
     try:
         remote.fetch()
         if parent and job.remote_parent:
-            RemoteFolder(parent, job.remote_parent).fetch()
+            RemoteFolder(parent, job.remote_parent).fetch(at_fork(job.trial.fork_at))
         yield _Context(job, emit, leave, folder, parent, remote)
     finally:
         for place in filter(None, (folder, parent)):

@@ -89,6 +89,17 @@ class Toy:
             finally:
                 state.write_text(str(k))
 
+    def keep(self, trial, ctx):
+        """Leave a file for every state to keep, and one of another kind."""
+        for tokens in trial.keep_at:
+            (ctx.checkpoint_dir / f"tokens-{tokens}.pt").touch()
+        (ctx.checkpoint_dir / "states.json").touch()
+
+    def step(self, trial, ctx):
+        """Come to 137 tokens, and leave between two reports if asked to."""
+        ctx.give_way(137)
+        raise AssertionError("nobody asked")
+
     def count_parent(self, trial, ctx):
         """Report how many files the trunk left."""
         ctx.report(tokens=trial.tokens, loss=float(len(list(ctx.parent.iterdir()))))
