@@ -103,6 +103,11 @@ class Limits:
             f"--approve-above {_round_up(usd):g}"
         )
 
+    def expect(self, ledger: Ledger, work: Work) -> float:
+        """Return the seconds a trial is expected to take by those that have ended; else 0."""
+        self._pace.follow(ledger.runs)
+        return self._pace.expect(work)
+
     def commit(self, ledger: Ledger, running: Collection[Load], work: Work) -> Load:
         """Take a trial's work beside the ``running`` ones; BudgetError if it does not fit."""
         if self._clocked:

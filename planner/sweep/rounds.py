@@ -124,7 +124,13 @@ class RoundRunner:
         }
         stackable = devices if self._bench.host in TAKE_STACKS else {}
         calls = calls_of(self._trials, stackable, self._bench.proxy, self._executor.workers)
-        return sorted(calls, key=lambda call: (-sum(self._work(key).flops for key in call), call))
+        return sorted(calls, key=self._length)
+
+    def _length(self, call: list[str]) -> tuple[float, float, list[str]]:
+        """Sort by the time a call is expected to take; by its FLOPs where nothing has ended."""
+        works = [self._work(key, len(call)) for key in call]
+        seconds = sum(self._limits.expect(self._ledger, work) for work in works)
+        return -seconds, -sum(work.flops for work in works), call
 
     def _work(self, key: str, stack: int = 1) -> Work:
         trial = self._trials[key]
