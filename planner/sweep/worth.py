@@ -27,8 +27,9 @@ from planner.fit.hyper_fit import HyperFit
 from planner.fit.joint import Columns, surface_of
 from planner.fit.surface import Surface
 from planner.run import Run, Trial
+from planner.sweep.cells import Cell
 from planner.sweep.design import Candidates, design
-from planner.sweep.layout import CONFIRM_SHARE, Cell, batches
+from planner.sweep.layout import CONFIRM_SHARE, batches
 from planner.sweep.state import StudyState
 from planner.sweep.trials import swept_trial
 
