@@ -17,6 +17,8 @@ import torch
 
 from planner.errors import SpaceError
 from planner.proxies import _checkpoint
+from planner.proxies._compile import CHOICES as COMPILE
+from planner.proxies._compile import Code, compiled, pass_windows, pays
 from planner.proxies._coordinates import pre_activations
 from planner.proxies._data import Batches, Corpus, prepare, windows
 from planner.proxies._loop import Training
@@ -43,7 +45,7 @@ EVALUATION_WINDOWS = 16
 BF16_GAP = 0.003
 """Relative difference of the bf16 and the fp32 loss above which bf16 is doubted (science G18)."""
 
-CHOICES = {"head": ("untied", "tied"), "precision": ("auto", "fp32", "bf16")}
+CHOICES = {"head": ("untied", "tied"), "precision": ("auto", "fp32", "bf16"), "compile": COMPILE}
 
 
 class GptProxy:
@@ -54,6 +56,8 @@ class GptProxy:
     latter two ``base_width`` and ``base_depth`` say where the learning rate means what it does
     under sp, ``alpha_in`` and ``alpha_out`` multiply embedding and logits. ``noise_scale`` adds
     grad_sq_small and grad_sq_big to the curves; it changes no loss, so it is not in the recipe.
+    ``compile`` auto, on or off changes a loss by rounding only; auto is what saves a trial on a CPU
+    time (``proxies/_compile.py``).
     Raises SpaceError for options it does not know.
     """
 
@@ -76,6 +80,7 @@ class GptProxy:
         precision: str = "auto",
         micro_tokens: int | None = None,
         noise_scale: bool = False,
+        compile: str | bool = "auto",
     ) -> None:
         self.parametrization = Parametrization.read(
             parametrization,
@@ -86,7 +91,9 @@ class GptProxy:
                 "alpha_out": alpha_out,
             },
         )
-        for name, given in (("head", head), ("precision", precision)):
+        compiles = {"True": "on", "False": "off"}.get(str(compile), compile)  # on is true in YAML
+        given_choices = {"head": head, "precision": precision, "compile": compiles}
+        for name, given in given_choices.items():
             if given not in CHOICES[name]:
                 raise SpaceError(
                     f"gpt knows no {name} {given!r}: write one of {', '.join(CHOICES[name])}"
@@ -97,7 +104,7 @@ class GptProxy:
         self.context, self.tied = context, head == "tied"
         self.head_dim, self.kv_share = head_dim, kv_share
         self.precision, self.micro_tokens = precision, micro_tokens
-        self.noise_scale = noise_scale
+        self.noise_scale, self.compile = noise_scale, compiles
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -169,7 +176,7 @@ class GptProxy:
         else:
             outcome = self._judged(stepper, seen)
         _checkpoint.forget(ctx.checkpoint_dir)
-        told = dict(outcome.metrics) | training.meter.metrics() | stepper.memory_metrics()
+        told = dict(outcome.metrics) | training.meter.metrics() | stepper.metrics()
         if measured:
             told |= stepper.measured_metrics(measured)
         note = "; ".join(filter(None, (damage, training.note, stepper.note, outcome.note)))
@@ -191,7 +198,19 @@ class GptProxy:
         batches = Batches(self.corpus.train, self.context, trial.seed, self.corpus.epochs)
         tokens = self.micro_tokens or (MICRO_TOKENS if device == "cpu" else trial.batch_tokens)
         micro, bf16 = max(1, tokens // self.context), self._bf16(device)
-        return Stepper(model, trial, batches, micro=micro, bf16=bf16)
+        code = self._code(model, trial, bf16)
+        return Stepper(model, trial, batches, micro=micro, bf16=bf16, code=code)
+
+    def _code(self, model: Gpt, trial: Trial, bf16: bool) -> Code | None:
+        """Return the compiled pass of a trial, if it is to run one."""
+        windows = pass_windows(trial.batch_tokens // self.context, self.context, self.micro_tokens)
+        measured = model.flat.device.type == "cpu"
+        if self.compile == "off" or (
+            self.compile == "auto" and not (measured and pays(model.shape, trial.tokens, windows))
+        ):
+            return None
+        code = compiled(model, windows=windows, bf16=bf16)
+        return None if code.broken else code
 
     def _check(self, trial: Trial) -> None:
         if trial.batch_tokens % self.context or trial.steps < 1:
