@@ -42,12 +42,12 @@ LAUNCH_SECONDS, TOKEN_SECONDS = 7e-4, 4e-8
 one core of an EPYC 9004 at (width, layers, tokens a pass) (16, 2, 512), (32, 2, 128), (64, 3, 512),
 (192, 2, 512): 4.6, 14, 11 and 16 microseconds a token against 4.6, 14, 12 and 18 of the model."""
 
-COLD_SECONDS, WARM_SECONDS = 30.0, 3.0
-"""CPU seconds of the first compilation of a shape, and of loading it in another process."""
+COLD_SECONDS, WARM_SECONDS = 20.0, 3.0
+"""CPU seconds of the first compilation of a shape on a machine, and of loading it in another
+process, at 2 layers (bench_proxy_speed)."""
 
-SHARERS = 3
-"""Trials that share one compilation: the median number of trials of one shape and batch in
-results/example."""
+SHARERS = 4
+"""Trials that share one compilation: results/example trains 41 of 10 shapes and batches."""
 
 Pass = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Parameters, gradient to add to (both flat), windows, share of the batch -> share of its loss."""
@@ -129,10 +129,15 @@ def _compiled(
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Say nothing of what torch deprecates and its own modules still use."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Say nothing of what torch deprecates and still uses; a failure is told by an exception."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _settings(kind: str) -> dict[str, Any]:

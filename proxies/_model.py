@@ -95,6 +95,12 @@ class Gpt:
             leaf.grad = gradients[name]
         return leaves
 
+    def live_in(self, flat: Tensor, gradient: Tensor) -> None:
+        """Move the parameters to ``flat`` and their gradients to ``gradient``."""
+        flat.copy_(self.flat)
+        self.flat, self.gradient = flat, gradient
+        self._bind(self._leaves())
+
     def named(self, flat: Tensor) -> dict[str, Tensor]:
         """Return the parameters, by name, as views of a tensor laid out as ``flat`` is."""
         sizes = [math.prod(dims) for dims in self._dims.values()]
