@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from planner.arrays import Floats
 from planner.proxies import _checkpoint
 from planner.proxies._device import DeviceMeter
 from planner.proxies._schedule import learning_rates
@@ -90,29 +89,29 @@ class Training:
     def __post_init__(self) -> None:
         self.model, self.trial = self.stepper.model, self.stepper.trial
         self.optimizer = self.stepper.optimizer
+        self.rates = learning_rates(self.trial)
         self.meter = DeviceMeter(str(self.model.flat.device))
         self._saved, self._saving = time.monotonic(), 0.0
 
     def run(self) -> str:
         """Train to the end; return what stopped the run before it, or nothing."""
-        rates = learning_rates(self.trial)
-        stops, saves, kept = self._stops()
+        stops, saves, kept = self.stops()
         while self.step < self.trial.steps and not self.trouble:
             stop = min(s for s in stops if s > self.step)
             try:
-                self._advance(stop, rates)
+                self._advance(stop)
             except Preempted:
-                self._save_for_restart()
+                self.save()
                 raise
             if self.trouble:
                 break
             if stop in kept:
                 self._keep(stop * self.trial.batch_tokens)
-            if stop in saves or self._due():
-                self._save_for_restart()
+            if stop in saves or self.due():
+                self.save()
         return self.trouble
 
-    def _stops(self) -> tuple[list[int], set[int], set[int]]:
+    def stops(self) -> tuple[list[int], set[int], set[int]]:
         """Return the steps to report at, those to save at, and those a trunk keeps."""
         trial, batch = self.trial, self.trial.batch_tokens
         start, end = trial.fork_at // batch, trial.steps
@@ -124,16 +123,15 @@ class Training:
             saves = {start + (end - start) * i // CHECKPOINTS for i in range(1, CHECKPOINTS)}
         return sorted({*range(start + every, end, every), end} | kept | saves), saves, kept
 
-    def _advance(self, stop: int, rates: Floats) -> None:
+    def _advance(self, stop: int) -> None:
         """Train up to step ``stop`` and report; a run that diverged is left with its trouble."""
         begin, batch = time.perf_counter(), self.trial.batch_tokens
         pairs: list[tuple[Tensor, Tensor]] = []
-        done = self.step - len(self.losses)
         for step in range(self.step, stop):
             if not self.measured:
                 self.ctx.give_way(step * batch)
             other = self.stepper.other_norm(step) if step in self.measured else None
-            loss, norm = self.stepper.take(step, float(rates[step]))
+            loss, norm = self.stepper.take(step, float(self.rates[step]))
             self.losses.append(loss)
             self.norms.append(norm)
             self.step = step + 1
@@ -141,6 +139,18 @@ class Training:
                 pairs.append((norm, other))
         loss, norm = torch.stack(self.losses), torch.stack(self.norms)
         self.losses, self.norms = [], []
+        self.tell(begin, loss, norm, pairs)
+
+    def tell(
+        self,
+        begin: float,
+        loss: Tensor,
+        norm: Tensor,
+        pairs: Collection[tuple[Tensor, Tensor]] = (),
+    ) -> None:
+        """Report the losses and gradient norms of the last steps, which took since ``begin``."""
+        stop, batch, rates = self.step, self.trial.batch_tokens, self.rates
+        done = stop - len(loss)
         if at := self.monitor.see(loss.tolist()):
             self.trouble = (
                 f"diverged by {(done + at) * batch:,} tokens at a learning rate of "
@@ -162,7 +172,7 @@ class Training:
         self.meter.look()
         self.ctx.report(tokens=stop * batch, **told)
 
-    def _noise(self, pairs: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    def _noise(self, pairs: Collection[tuple[Tensor, Tensor]]) -> dict[str, float]:
         """Return the mean squared norms of (the step's, the other batch's) gradients, if any."""
         if not pairs:
             return {}
@@ -170,7 +180,8 @@ class Training:
         small, big = (other, own) if self.stepper.windows > 1 else (own, other)
         return {"grad_sq_small": small, "grad_sq_big": big}
 
-    def _due(self) -> bool:
+    def due(self) -> bool:
+        """Say whether it is time to save."""
         wait = max(SAVE_SECONDS, self._saving / SAVE_SHARE)
         return self.step < self.trial.steps and time.monotonic() - self._saved >= wait
 
@@ -179,7 +190,7 @@ class Training:
         path = _checkpoint.kept_file(self.ctx.checkpoint_dir, tokens)
         _checkpoint.save(path, self._state(), self.trial)
 
-    def _save_for_restart(self) -> None:
+    def save(self) -> None:
         """Save all that the rest of the run depends on; a disk that refuses costs only safety."""
         began = time.monotonic()
         more = {"reports": self.reports, "trouble": self.trouble, "micro": self.stepper.micro}

@@ -17,6 +17,7 @@ norm and the optimizer are one kernel each: at 1e4-1e5 parameters the number of 
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import NamedTuple
 
@@ -71,26 +72,57 @@ class Gpt:
         self.gradient = torch.zeros_like(self.flat)
         self.decayed = sum(math.prod(dims) for dims, _, decays in layout.values() if decays)
         self.hidden = self.decayed - (0 if shape.tied else shape.vocab * shape.width)
-        self.weights = self._views(layout)
-        self.blocks = [
-            Block(*(self.weights[f"{layer}.{name}"] for name in Block._fields))
-            for layer in range(shape.layers)
-        ]
-        self.embedding = self.weights["embedding"]
-        self.head = self.embedding if shape.tied else self.weights["head"]
+        self._dims = {name: dims for name, (dims, _, _) in layout.items()}
+        self._bind(self._leaves())
         self.cos, self.sin = _rotary(shape, device)
         kinds = [0] * shape.heads + [1] * shape.kv_heads
         self.gain_of_head = torch.tensor(kinds, device=device)
 
-    def _views(self, layout: dict[str, Layout]) -> dict[str, Tensor]:
-        views: dict[str, Tensor] = {}
-        offset = 0
-        for name, (dims, _, _) in layout.items():
-            span = slice(offset, offset + math.prod(dims))
-            views[name] = self.flat[span].view(dims).requires_grad_()
-            views[name].grad = self.gradient[span].view(dims)
-            offset = span.stop
-        return views
+    def _bind(self, weights: dict[str, Tensor]) -> None:
+        self.weights = weights
+        self.blocks = [
+            Block(*(weights[f"{layer}.{name}"] for name in Block._fields))
+            for layer in range(self.shape.layers)
+        ]
+        self.embedding = weights["embedding"]
+        self.head = self.embedding if self.shape.tied else weights["head"]
+
+    def _leaves(self) -> dict[str, Tensor]:
+        """Return the parameters as leaves whose gradients are views of ``gradient``."""
+        leaves, gradients = self.named(self.flat), self.named(self.gradient)
+        for name, leaf in leaves.items():
+            leaf.requires_grad_()
+            leaf.grad = gradients[name]
+        return leaves
+
+    def live_in(self, flat: Tensor, gradient: Tensor) -> None:
+        """Move the parameters to ``flat`` and their gradients to ``gradient``."""
+        flat.copy_(self.flat)
+        self.flat, self.gradient = flat, gradient
+        self._bind(self._leaves())
+
+    def named(self, flat: Tensor) -> dict[str, Tensor]:
+        """Return the parameters, by name, as views of a tensor laid out as ``flat`` is."""
+        sizes = [math.prod(dims) for dims in self._dims.values()]
+        parts = torch.split(flat, sizes)
+        return {
+            name: part.view(dims)
+            for part, (name, dims) in zip(parts, self._dims.items(), strict=True)
+        }
+
+    def mean_gradient(self, flat: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient at ``flat``, laid out as it is, of the mean loss, and that loss.
+
+        A function of its arguments alone, without side effects: it can be compiled and batched.
+        """
+
+        def mean_loss(weights: dict[str, Tensor]) -> Tensor:
+            other = copy.copy(self)
+            other._bind(weights)
+            return other.losses(windows).mean()
+
+        gradients, loss = torch.func.grad_and_value(mean_loss)(self.named(flat))
+        return torch.cat([part.reshape(-1) for part in gradients.values()]), loss
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Return logits (batch, context, vocab) of int64 ``tokens`` (batch, context)."""

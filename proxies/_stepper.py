@@ -16,6 +16,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from planner.proxies._compile import Code
 from planner.proxies._data import Batches
 from planner.proxies._model import Gpt
 from planner.proxies._optim import adamw, clip_gradient, parts
@@ -39,13 +40,23 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 class Stepper:
-    """The model and optimizer of one trial: ``micro`` windows pass at a time, in bf16 or fp32."""
+    """The model and optimizer of one trial: ``micro`` windows pass at a time, in bf16 or fp32.
+
+    Steps run ``code``, where it is given and memory holds, with the windows it was made for.
+    """
 
     def __init__(
-        self, model: Gpt, trial: Trial, batches: Batches, *, micro: int, bf16: bool
+        self,
+        model: Gpt,
+        trial: Trial,
+        batches: Batches,
+        *,
+        micro: int,
+        bf16: bool,
+        code: Code | None = None,
     ) -> None:
         self.model, self.trial, self.batches = model, trial, batches
-        self.micro, self.bf16 = micro, bf16
+        self.micro, self.bf16, self.code = micro, bf16, code
         self.shrunk = False
         self.optimizer = adamw(model, trial)
         self._parts = parts(model)
@@ -64,7 +75,7 @@ class Stepper:
     def shrink(self, micro: int) -> None:
         """Let at most ``micro`` windows pass at a time from now on."""
         if micro < self.micro:
-            self.micro, self.shrunk = micro, True
+            self.micro, self.shrunk, self.code = micro, True, None
 
     @property
     def note(self) -> str:
@@ -77,9 +88,12 @@ class Stepper:
             "summed from more parts, equal to rounding)"
         )
 
-    def memory_metrics(self) -> dict[str, float]:
-        """Return the tokens that passed at a time, where the memory decided it."""
-        return {"micro_tokens": self.micro * self.model.shape.context} if self.shrunk else {}
+    def metrics(self) -> dict[str, float]:
+        """Return the tokens that passed at a time where memory decided it, and if it compiled."""
+        told = {"compiled": 1.0} if self.code else {}
+        if self.shrunk:
+            told["micro_tokens"] = self.micro * self.model.shape.context
+        return told
 
     def other_norm(self, step: int) -> Tensor:
         """Return the gradient's norm on the batch that the coming step does not take itself."""
@@ -126,6 +140,14 @@ class Stepper:
         model = self.model
         windows = torch.from_numpy(self.batches.at(first, count))
         windows = windows.to(model.flat.device, non_blocking=True)
+        if self.code and count == self.windows:
+            try:
+                return self.code(model, windows)
+            except Exception as error:
+                if self.code.ready or out_of_memory(error):
+                    raise
+                self.code.give_up(error)
+                self.code = None
         total = torch.zeros((), device=model.flat.device)
         model.gradient.zero_()
         for part in torch.split(windows, self.micro):

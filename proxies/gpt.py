@@ -8,7 +8,7 @@ evaluation set: mean loss in nats per token, and the standard error over its win
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,8 @@ import torch
 
 from planner.errors import SpaceError
 from planner.proxies import _checkpoint
+from planner.proxies._compile import CHOICES as COMPILE
+from planner.proxies._compile import Code, compiled, pass_windows, pays
 from planner.proxies._coordinates import pre_activations
 from planner.proxies._data import Batches, Corpus, prepare, windows
 from planner.proxies._loop import Training
@@ -25,6 +27,7 @@ from planner.proxies._optim import ADAM_EPS
 from planner.proxies._parametrization import Parametrization
 from planner.proxies._pools import BLOCK
 from planner.proxies._schedule import cooldown_start
+from planner.proxies._stack import Stack
 from planner.proxies._stepper import Stepper
 from planner.proxies._tokens import make_encoder
 from planner.proxy import Context, Outcome
@@ -43,7 +46,7 @@ EVALUATION_WINDOWS = 16
 BF16_GAP = 0.003
 """Relative difference of the bf16 and the fp32 loss above which bf16 is doubted (science G18)."""
 
-CHOICES = {"head": ("untied", "tied"), "precision": ("auto", "fp32", "bf16")}
+CHOICES = {"head": ("untied", "tied"), "precision": ("auto", "fp32", "bf16"), "compile": COMPILE}
 
 
 class GptProxy:
@@ -54,10 +57,15 @@ class GptProxy:
     latter two ``base_width`` and ``base_depth`` say where the learning rate means what it does
     under sp, ``alpha_in`` and ``alpha_out`` multiply embedding and logits. ``noise_scale`` adds
     grad_sq_small and grad_sq_big to the curves; it changes no loss, so it is not in the recipe.
+    ``compile`` auto, on or off changes a loss by rounding only; auto is what saves a trial on a CPU
+    time (``proxies/_compile.py``). ``stack``: so many trials at most are trained as one batched
+    model on a GPU; never measured on one, so it is 1 unless asked for.
     Raises SpaceError for options it does not know.
     """
 
-    capabilities = frozenset({"fork", "resume", "finder", "noise_scale", "coordinates"})
+    capabilities = frozenset(
+        {"fork", "resume", "finder", "noise_scale", "coordinates", "train_many"}
+    )
 
     def __init__(  # noqa: PLR0913 - the options of the YAML
         self,
@@ -76,6 +84,8 @@ class GptProxy:
         precision: str = "auto",
         micro_tokens: int | None = None,
         noise_scale: bool = False,
+        compile: str | bool = "auto",
+        stack: int = 1,
     ) -> None:
         self.parametrization = Parametrization.read(
             parametrization,
@@ -86,7 +96,9 @@ class GptProxy:
                 "alpha_out": alpha_out,
             },
         )
-        for name, given in (("head", head), ("precision", precision)):
+        compiles = {"True": "on", "False": "off"}.get(str(compile), compile)  # on is true in YAML
+        given_choices = {"head": head, "precision": precision, "compile": compiles}
+        for name, given in given_choices.items():
             if given not in CHOICES[name]:
                 raise SpaceError(
                     f"gpt knows no {name} {given!r}: write one of {', '.join(CHOICES[name])}"
@@ -97,7 +109,7 @@ class GptProxy:
         self.context, self.tied = context, head == "tied"
         self.head_dim, self.kv_share = head_dim, kv_share
         self.precision, self.micro_tokens = precision, micro_tokens
-        self.noise_scale = noise_scale
+        self.noise_scale, self.compile, self.stack = noise_scale, compiles, int(stack)
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -160,7 +172,47 @@ class GptProxy:
         state, damage = _checkpoint.load_start(trial, ctx.checkpoint_dir, ctx.parent, ctx.device)
         if state is not None:
             training.restore(state)
-        trouble = training.run()
+        outcome = self._ended(training, training.run())
+        return replace(outcome, note="; ".join(filter(None, (damage, outcome.note))))
+
+    def stack_key(self, trial: Trial, device: str) -> str | None:
+        """Name what the trials of a stack share; None for those that are always alone.
+
+        Those are forks and their trunks, and finders, whose end lies in the middle.
+        """
+        alone = trial.parent is not None or trial.keep_at or trial.schedule.name == "finder"
+        if alone or self.noise_scale:
+            return None
+        return f"{dict(trial.shape)} {trial.batch_tokens} {trial.tokens}"
+
+    def stack_size(self, trial: Trial, device: str) -> int:
+        """Return ``stack`` on a GPU; on a CPU a stack was never faster (bench_proxy_speed)."""
+        return self.stack if device.startswith("cuda") else 1
+
+    def train_many(
+        self, trials: Sequence[Trial], contexts: Sequence[Context]
+    ) -> Sequence[Outcome | None]:
+        """Train trials of one stack key as one batched model; None for those told to stop.
+
+        They save their states as trials do that are trained alone, and go on from them alone.
+        """
+        torch.set_num_threads(1)
+        trainings = []
+        for trial, ctx in zip(trials, contexts, strict=True):
+            self._check(trial)
+            stepper = self._stepper(trial, ctx.device)
+            stepper.code = None
+            trainings.append((stepper, ctx))
+        stack = Stack(trainings)
+        left = stack.run()
+        return [
+            None if training in left else self._ended(training, training.trouble)
+            for training in stack.trainings
+        ]
+
+    def _ended(self, training: Training, trouble: str) -> Outcome:
+        """Judge what was trained and tell what else was measured."""
+        stepper, trial = training.stepper, training.trial
         seen = training.step * trial.batch_tokens
         if trial.schedule.name == "finder":
             outcome = Outcome(Status.DONE, math.nan, math.nan, seen, trouble)
@@ -168,11 +220,11 @@ class GptProxy:
             outcome = Outcome(Status.DIVERGED, math.nan, math.nan, seen, trouble)
         else:
             outcome = self._judged(stepper, seen)
-        _checkpoint.forget(ctx.checkpoint_dir)
-        told = dict(outcome.metrics) | training.meter.metrics() | stepper.memory_metrics()
-        if measured:
-            told |= stepper.measured_metrics(measured)
-        note = "; ".join(filter(None, (damage, training.note, stepper.note, outcome.note)))
+        _checkpoint.forget(training.ctx.checkpoint_dir)
+        told = dict(outcome.metrics) | training.meter.metrics() | stepper.metrics()
+        if training.measured:
+            told |= stepper.measured_metrics(training.measured)
+        note = "; ".join(filter(None, (training.note, stepper.note, outcome.note)))
         return replace(outcome, note=note, metrics=told)
 
     def coordinates(self, trial: Trial, device: str = "cpu") -> Mapping[str, list[float]]:
@@ -191,7 +243,19 @@ class GptProxy:
         batches = Batches(self.corpus.train, self.context, trial.seed, self.corpus.epochs)
         tokens = self.micro_tokens or (MICRO_TOKENS if device == "cpu" else trial.batch_tokens)
         micro, bf16 = max(1, tokens // self.context), self._bf16(device)
-        return Stepper(model, trial, batches, micro=micro, bf16=bf16)
+        code = self._code(model, trial, bf16)
+        return Stepper(model, trial, batches, micro=micro, bf16=bf16, code=code)
+
+    def _code(self, model: Gpt, trial: Trial, bf16: bool) -> Code | None:
+        """Return the compiled pass of a trial, if it is to run one."""
+        windows = pass_windows(trial.batch_tokens // self.context, self.context, self.micro_tokens)
+        measured = model.flat.device.type == "cpu"
+        if self.compile == "off" or (
+            self.compile == "auto" and not (measured and pays(model.shape, trial.tokens, windows))
+        ):
+            return None
+        code = compiled(model, windows=windows, bf16=bf16)
+        return None if code.broken else code
 
     def _check(self, trial: Trial) -> None:
         if trial.batch_tokens % self.context or trial.steps < 1:

@@ -1,0 +1,281 @@
+"""Tokens per second and core of the gpt proxy, against the same model in plain eager PyTorch.
+
+    ratio = median over interleaved rounds of (CPU time of the plain step / CPU time of ours)
+
+The plain model is what one would write: nn.Module, torch.optim.AdamW, clip_grad_norm_, an ordinary
+loop; it starts from the same weights and must give the same losses. Both fetch their batches. Beside
+the ratios: the share of our loop outside forward, backward and optimizer, what compiling costs in
+this process and in a second one, and what a quickstart sweep would gain. One core, CPU time. The
+machine should be idle: two arms of one round share its noise, two rounds do not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from planner.proxies import _stepper
+from planner.proxies._compile import COLD_SECONDS, WARM_SECONDS, pass_windows, pays
+from planner.proxies._compile import LAUNCH_SECONDS, TOKEN_SECONDS
+from planner.proxies._loop import Training
+from planner.proxies._model import NORM_EPS, Gpt, _rotate
+from planner.proxies.gpt import GptProxy
+from planner.run import Trial
+
+CASES = [(16, 2, 512, 2.0), (32, 2, 512, 2.0), (32, 2, 128, 0.0), (64, 3, 4096, 1.6)]
+CASES += [(192, 2, 4096, 1.6), (272, 2, 4096, 1.6)]
+"""Width, depth, tokens a step, the ratio to reach (0: none was set)."""
+
+ROUNDS, ROUND_SECONDS = 7, 0.5
+DATA = {"source": "python-source", "tokens_needed": 4_000_000}
+EXAMPLE = Path(__file__).parents[2] / "results" / "example" / "runs.jsonl"
+
+
+class PlainBlock(nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = shape
+        width, inner, kv = shape.width, shape.attention_width, shape.kv_heads * shape.head_dim
+        self.q = nn.Linear(width, inner, bias=False)
+        self.k = nn.Linear(width, kv, bias=False)
+        self.v = nn.Linear(width, kv, bias=False)
+        self.out = nn.Linear(inner, width, bias=False)
+        self.gate = nn.Linear(width, shape.ffn, bias=False)
+        self.up = nn.Linear(width, shape.ffn, bias=False)
+        self.down = nn.Linear(shape.ffn, width, bias=False)
+        self.attention_norm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.ffn_norm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.q_norm = nn.RMSNorm(shape.head_dim, eps=NORM_EPS)
+        self.k_norm = nn.RMSNorm(shape.head_dim, eps=NORM_EPS)
+
+    def forward(self, x, cos, sin):
+        batch, context, _ = x.shape
+        y = self.attention_norm(x)
+        q, k, v = (part(y).view(batch, context, -1, self.shape.head_dim) for part in self.qkv)
+        q, k = _rotate(self.q_norm(q), cos, sin), _rotate(self.k_norm(k), cos, sin)
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(y.transpose(1, 2).flatten(2))
+        y = self.ffn_norm(x)
+        return x + self.down(F.silu(self.gate(y)) * self.up(y))
+
+    @property
+    def qkv(self):
+        return self.q, self.k, self.v
+
+
+class Plain(nn.Module):
+    """The same model as one would write it, started from the weights of ``model``."""
+
+    def __init__(self, model: Gpt, trial: Trial) -> None:
+        super().__init__()
+        shape = model.shape
+        self.cos, self.sin = model.cos, model.sin
+        self.embedding = nn.Embedding(shape.vocab, shape.width)
+        self.blocks = nn.ModuleList(PlainBlock(shape) for _ in range(shape.layers))
+        self.norm = nn.RMSNorm(shape.width, eps=NORM_EPS)
+        self.head = nn.Linear(shape.width, shape.vocab, bias=False)
+        with torch.no_grad():
+            self.embedding.weight.copy_(model.embedding)
+            self.head.weight.copy_(model.head)
+            for mine, block in zip(self.blocks, model.blocks, strict=True):
+                sizes = [part.weight.shape[0] for part in mine.qkv]
+                for part, value in zip(mine.qkv, block.qkv.split(sizes), strict=True):
+                    part.weight.copy_(value)
+                for part, value in zip((mine.gate, mine.up), block.gate_up.chunk(2), strict=True):
+                    part.weight.copy_(value)
+                mine.out.weight.copy_(block.out)
+                mine.down.weight.copy_(block.down)
+        matrices = [p for name, p in self.named_parameters() if p.dim() == 2 and "emb" not in name]
+        rest = [p for name, p in self.named_parameters() if p.dim() == 1 or "emb" in name]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": trial.weight_decay}, {"params": rest}],
+            lr=trial.lr,
+            betas=(trial.beta1, trial.beta2),
+            weight_decay=0.0,
+        )
+        self.clip = trial.clip
+
+    def forward(self, tokens):
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            x = block(x, self.cos, self.sin)
+        return self.head(self.norm(x))
+
+    def step(self, windows, lr):
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad()
+        logits = self(windows[:, :-1])
+        loss = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters(), self.clip)
+        self.optimizer.step()
+        return loss.detach()
+
+
+class Silence:
+    """A context that throws its reports away."""
+
+    def __init__(self, folder: str) -> None:
+        self.checkpoint_dir, self.parent, self.device = Path(folder), None, "cpu"
+
+    def report(self, **values):
+        pass
+
+    def resumed(self, tokens):
+        pass
+
+
+def arms(width, depth, batch):
+    """Return the trial, its plain model's step, and the steppers of the eager and compiled proxy."""
+    trial = Trial("t", {"width": width, "depth": depth}, 1000 * batch, batch, 0.005, 0)
+    eager = GptProxy(DATA, compile="off")._stepper(trial, "cpu")
+    code = GptProxy(DATA, compile="on")._stepper(trial, "cpu")
+    plain = Plain(eager.model, trial)
+    count = batch // eager.model.shape.context
+
+    def plain_step(step, lr):
+        return plain.step(torch.from_numpy(eager.batches.at(step * count, count)), lr)
+
+    return trial, plain_step, eager, code
+
+
+def compare(width, depth, batch, target):
+    trial, plain, eager, code = arms(width, depth, batch)
+    began = cpu()
+    code._gradient(0, code.windows)
+    compiling = cpu() - began
+    steps = {
+        "plain": plain,
+        "ours, eager": lambda s, lr: eager.take(s, lr)[0],
+        "compiled": lambda s, lr: code.take(s, lr)[0],
+    }
+    losses = {name: [float(take(s, 0.005)) for s in range(5)] for name, take in steps.items()}
+    gap = max(
+        abs(a - b) for name in losses for a, b in zip(losses[name], losses["plain"], strict=True)
+    )
+    assert gap < 1e-4, losses
+    times = {name: [] for name in steps}
+    count = max(2, int(ROUND_SECONDS / timed(plain, 2)))
+    for _ in range(ROUNDS):
+        for name, take in steps.items():
+            times[name].append(timed(take, count))
+    rate = {name: batch / statistics.median(seconds) for name, seconds in times.items()}
+    ratio = {
+        name: statistics.median(a / b for a, b in zip(times["plain"], times[name], strict=True))
+        for name in steps
+    }
+    size = GptProxy(DATA).size(trial.shape).params_matmul
+    verdict = "" if not target else " ok" if ratio["compiled"] >= target else f" MISSED {target}x"
+    print(
+        f"{size:>9,} {width:>4}x{depth} {batch:>6,} {rate['plain']:>9,.0f} {rate['ours, eager']:>9,.0f}"
+        f" {rate['compiled']:>9,.0f} {ratio['ours, eager']:>6.2f} {ratio['compiled']:>6.2f}"
+        f" {outside(code):>8.1%} {compiling:>8.1f} {gap:>9.1e}{verdict}",
+        flush=True,
+    )
+
+
+def timed(take, count):
+    began = time.process_time()
+    for step in range(count):
+        take(step, 0.005)
+    return (time.process_time() - began) / count
+
+
+def cpu():
+    child = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + child.ru_utime + child.ru_stime
+
+
+def outside(stepper) -> float:
+    """Return the share of the training loop outside forward, backward, clipping and optimizer."""
+    inside = 0.0
+
+    def watched(work):
+        def run(*args):
+            nonlocal inside
+            began = time.thread_time()
+            found = work(*args)
+            inside += time.thread_time() - began
+            return found
+
+        return run
+
+    code, clip, step = stepper.code, _stepper.clip_gradient, stepper.optimizer.step
+    stepper.code = watched(code)
+    _stepper.clip_gradient, stepper.optimizer.step = watched(clip), watched(step)
+    with tempfile.TemporaryDirectory() as folder:
+        training = Training(stepper, Silence(folder))
+        rates = torch.full((1000,), 0.005).numpy()
+        began, passed = time.thread_time(), 0.0
+        for stop in range(10, 1000, 10):  # a report every tenth step, as in a run of 1,000
+            training._advance(stop, rates)
+            passed = time.thread_time() - began
+            if passed > ROUND_SECONDS * 4:
+                break
+    stepper.code, _stepper.clip_gradient, stepper.optimizer.step = code, clip, step
+    return 1 - inside / passed
+
+
+def second_process() -> None:
+    """Print what the first step costs a process where the disk holds the code."""
+    _, _, _, code = arms(*CASES[0][:3])
+    began, wall = cpu(), time.perf_counter()
+    code._gradient(0, code.windows)
+    print(f"{cpu() - began:.1f} s of CPU time, {time.perf_counter() - wall:.1f} s")
+
+
+def quickstart() -> None:
+    """Say what the cost model's own figures promise for the trials of results/example."""
+    before = gain = 0.0
+    classes = set()
+    for line in EXAMPLE.read_text().splitlines():
+        run = json.loads(line)
+        trial = Trial.from_json(run["trial"])
+        shape = GptProxy(DATA).model_shape(trial.shape)
+        windows = pass_windows(trial.batch_tokens // 128, 128)
+        before += run["seconds"]
+        if pays(shape, trial.tokens, windows):
+            per_token = LAUNCH_SECONDS / (128 * windows) + TOKEN_SECONDS * shape.width
+            gain += shape.layers * per_token * trial.new_tokens
+            classes.add((shape, windows))
+    warm = 2 * WARM_SECONDS * len(classes)
+    print(
+        f"results/example: {before:,.0f} s of trials; the model says compiling saves {gain:,.0f} s, "
+        f"loading costs {warm:,.0f} s in two workers and, once a machine, compiling "
+        f"{COLD_SECONDS * len(classes):,.0f} s more"
+    )
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    if "--second" in sys.argv:
+        return second_process()
+    with tempfile.TemporaryDirectory() as place:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = place
+        print("  tokens/s and core: plain eager, ours eager, ours compiled; ratios to plain")
+        print(
+            "   params  shape  batch     plain     eager  compiled  eager  comp.  outside  compile s  loss gap"
+        )
+        for case in CASES:
+            compare(*case)
+        command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.bench_proxy_speed"]
+        told = subprocess.run([*command, "--second"], capture_output=True, text=True, check=True)
+        print(f"first step of {CASES[0][:3]} in a second process: {told.stdout.strip()}")
+    quickstart()
+
+
+if __name__ == "__main__":
+    main()
