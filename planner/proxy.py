@@ -60,6 +60,10 @@ class Context(Protocol):
         """
         ...
 
+    def heed(self) -> None:
+        """Raise StopTrial when the trial must end: for proxies that wait between reports."""
+        ...
+
     def resumed(self, tokens: int) -> None:
         """Say that training goes on from a state at ``tokens``: what lies before is paid for."""
         ...

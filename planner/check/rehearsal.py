@@ -41,6 +41,9 @@ class Rehearsal:
         if tokens >= self.stop_at:
             raise Preempted(f"asked to leave at {tokens} tokens")
 
+    def heed(self) -> None:
+        """Do nothing: a rehearsal is stopped at a report."""
+
     def resumed(self, tokens: int) -> None:
         """Write down where training went on from."""
         self.resumed_at = tokens
