@@ -108,7 +108,13 @@ class CommandProxy:
                 f"proxy command: nothing fills `{{{unknown[0]}}}` in argv; known are "
                 f"{', '.join(f'{{{word}}}' for word in sorted(known))}, and any key of `sizes`"
             )
-        size = size_from_mapping(shape)
+        try:
+            size = size_from_mapping(shape)
+        except (TypeError, ValueError):
+            raise SpaceError(
+                f"the size {dict(shape)} states no number of parameters: count the matrices a "
+                "token is multiplied with, without the input embedding"
+            ) from None
         for needed in (("lr",), ("tokens", "steps")):
             if not used & set(needed):
                 raise SpaceError(
