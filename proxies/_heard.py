@@ -71,6 +71,8 @@ class Heard:
 
     def record(self, said: Record) -> None:
         """Hear a record. Raises BadReportError; what ``ctx.report`` raises passes through."""
+        if self.diverged:
+            return
         values = self.names.read(said)
         step = values.pop("step", math.nan)
         tokens = values.pop("tokens", step * self.step_tokens)
