@@ -140,6 +140,11 @@ class ProxySpec:
 def load_proxy(spec: ProxySpec) -> Proxy:
     """Make the proxy a spec names. Raises UsageError or SpaceError with what to write instead."""
     factory = _factory(spec.name)
+    if not callable(factory):
+        raise UsageError(
+            f"proxy {spec.name} is {factory!r:.80}: name the class itself, or a function that "
+            "makes the proxy from `data` and the options"
+        )
     try:
         inspect.signature(factory).bind(data=spec.data, **spec.options)
     except TypeError as error:
