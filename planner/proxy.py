@@ -92,6 +92,7 @@ class Proxy(Protocol):
     batch_big (tokens) and measured_tokens (what that cost besides). ``recipe`` is the proxy's
     share of every trial key: its version, the hashes of training and evaluation data, precision,
     parametrisation; asking for it may prepare the data.
+    A proxy that cannot make every batch has an attribute ``min_batch_tokens``: the smallest.
     """
 
     capabilities: frozenset[str]

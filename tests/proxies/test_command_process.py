@@ -230,8 +230,10 @@ def test_sizes_cannot_take_a_word_of_the_trial_and_must_be_counted():
         proxy.size({"params": "FILL_IN"})
 
 
-def test_a_batch_of_part_sequences_is_named(ctx):
+def test_a_batch_of_part_sequences_is_named_and_none_below_one_is_asked_for(ctx):
     proxy = CommandProxy({}, argv="train {lr} {steps} {batch_seqs}", context=64)
+    assert proxy.min_batch_tokens == 64
+    assert CommandProxy({}, argv="train {lr} {steps} {context}", context=64).min_batch_tokens == 1
     assert "100 tokens is no whole number of sequences of 64" in proxy.train(TRIAL, ctx).note
 
 
