@@ -20,6 +20,7 @@ import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,9 @@ class CommandProxy:
         if latest and outcome.status is Status.FAILED and not attempt.heard.tokens:
             shutil.rmtree(out)
             out.mkdir()
-            outcome = _Attempt(self, trial, ctx, out).run(size, None)
+            anew = _Attempt(self, trial, ctx, out).run(size, None)
+            why = f"begun anew, as it would not go on from {latest.name}: {outcome.note}"
+            outcome = replace(anew, note="; ".join(filter(None, (anew.note, why))))
         return outcome
 
 

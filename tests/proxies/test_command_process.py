@@ -74,6 +74,8 @@ def test_a_damaged_state_is_no_reason_to_fail(ctx):
     (ctx.checkpoint_dir / "out/state-1").write_text("-1")
     outcome = python(SAVING, **RESUMES).train(TRIAL, ctx)
     assert (outcome.status, len(ctx.curve)) == (Status.DONE, 4)
+    assert "begun anew, as it would not go on from state-1: the trainer ended" in outcome.note
+    assert "the state is damaged" in outcome.note
     assert ctx.resumed_at == 0
 
 
