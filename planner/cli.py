@@ -59,7 +59,7 @@ def _complain(text: str) -> None:
 def init(
     file: Annotated[Path, typer.Argument(help="YAML to write.")] = Path("space.yaml"),
     proxy: Annotated[
-        str, typer.Option(help="gpt, gpt_mup, synthetic, command or quickstart.")
+        str, typer.Option(help="gpt, gpt_mup, synthetic, command, litgpt ... or quickstart.")
     ] = "gpt",
     from_command: Annotated[
         str | None, typer.Option("--from-command", help="Your trainer's command line.")

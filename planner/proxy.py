@@ -65,6 +65,10 @@ class Context(Protocol):
         """
         ...
 
+    def heed(self) -> None:
+        """Raise StopTrial when the trial must end: for proxies that wait between reports."""
+        ...
+
     def resumed(self, tokens: int) -> None:
         """Say that training goes on from a state at ``tokens``: what lies before is paid for."""
         ...
@@ -101,6 +105,7 @@ class Proxy(Protocol):
     batch_big (tokens) and measured_tokens (what that cost besides). ``recipe`` is the proxy's
     share of every trial key: its version, the hashes of training and evaluation data, precision,
     parametrisation; asking for it may prepare the data.
+    A proxy that cannot make every batch has an attribute ``min_batch_tokens``: the smallest.
     """
 
     capabilities: frozenset[str]
@@ -178,6 +183,11 @@ class ProxySpec:
 def load_proxy(spec: ProxySpec) -> Proxy:
     """Make the proxy a spec names. Raises UsageError or SpaceError with what to write instead."""
     factory = _factory(spec.name)
+    if not callable(factory):
+        raise UsageError(
+            f"proxy {spec.name} is {factory!r:.80}: name the class itself, or a function that "
+            "makes the proxy from `data` and the options"
+        )
     try:
         inspect.signature(factory).bind(data=spec.data, **spec.options)
     except TypeError as error:

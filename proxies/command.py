@@ -1,234 +1,270 @@
 """A proxy that runs the user's own trainer as a command.
 
-    argv: [torchrun, train.py, --lr, "{lr}", --tokens, "{tokens}", --out, "{checkpoint_dir}"]
+    argv: [torchrun, train.py, --lr, "{lr}", --tokens, "{tokens}", --out, "{out}"]
 
-Placeholders are replaced after the template was split into arguments; no shell ever sees it. A line
-``{"tokens": 4096, "loss": 5.1}`` on the trainer's standard output is a report, the last line
-``{"final_loss": 1.71}`` (maybe with loss_se, params, flops_per_token) the result; all other lines
-are the trainer's own business. Sizes state ``params`` in the YAML. A trial on several nodes runs
-the command on each, torchrun finds the others by its environment, and only the first is heard.
+Placeholders are replaced after the template was split into arguments; no shell sees it unless
+``shell: true`` asks for one, and then no value is part of its program. A line ``{"tokens": 4096,
+"loss": 5.1}`` on the trainer's standard output is a report, the last line ``{"final_loss": 1.71}``
+(maybe with loss_se, params, flops_per_token) the result; all other lines are the trainer's own
+business. ``reports`` names a CSV, JSON lines or TensorBoard file to be read besides, ``map`` says
+what their names mean. Sizes state ``params`` in the YAML. A trial on several nodes runs the command
+on each, torchrun finds the others by its environment, and only the first must tell the result.
 """
 
 from __future__ import annotations
 
-import json
+import glob
 import math
 import os
-import re
-import shlex
 import shutil
 import signal
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from planner._secrets import hide, secrets_of
 from planner.errors import SpaceError
-from planner.proxies._child import running
-from planner.proxy import Context, Outcome
+from planner.proxies._child import Child, running
+from planner.proxies._command_options import Options
+from planner.proxies._heard import BadReportError, Heard, TrialFailedError
+from planner.proxies._reports import Files
+from planner.proxies._words import (
+    NoSequencesError,
+    Template,
+    fill,
+    known_words,
+    placeholders,
+    trial_words,
+)
+from planner.proxy import Context, Outcome, Preempted
 from planner.run import Status, Trial
 from planner.shape import Size, size_from_mapping
-
-PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
-
-TRIAL_WORDS = (
-    "lr",
-    "tokens",
-    "batch_tokens",
-    "warmup_tokens",
-    "steps",
-    "seed",
-    "weight_decay",
-    "beta2",
-)
-"""Placeholders that are fields of the trial."""
 
 TAIL = 400
 """Characters of the trainer's stderr kept in a failed run's note."""
 
-PARAMS_TOLERANCE = 0.02
-"""By how much the trainer's own parameter count may differ from the YAML's without a note."""
+READING_SHARE = 0.1
+"""Of the time at most that is spent reading report files again while the trainer runs."""
+
+
+LOG_BYTES = 16 << 20
+"""Of the trainer's stderr that are kept once it has ended."""
 
 
 class CommandProxy:
     """``argv`` is the template, a list or one string (split as a shell would split it).
 
     ``version`` is the user's name for the state of trainer and data: change it and finished trials
-    are run again. ``context`` fills ``{context}``. ``data`` is not read: argv names it.
+    are run again. ``context`` fills ``{context}`` and ``{batch_seqs}``. ``data`` is not read: argv
+    names it. ``reports`` is a file (.csv, .tsv, else JSON lines) or a TensorBoard folder, or a
+    pattern of them, and ``map`` gives {their name: our name}; ours are tokens, step, loss,
+    final_loss, loss_se, params, flops_per_token, lr, grad_norm. ``step_tokens`` are the tokens of
+    one step of the reports, the trial's batch by default. ``resume_argv`` are words added where
+    ``{out}`` holds states of an earlier attempt: something that matches ``resume_when``, the newest
+    of it is ``{latest}``. ``env`` and ``cwd`` may hold placeholders too. After ``timeout_minutes``
+    a trial has failed. Raises SpaceError for what it does not understand.
     """
 
-    capabilities: frozenset[str] = frozenset({"distributed"})
-
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the options of the YAML
         self,
         data: Mapping[str, Any],
         *,
         argv: str | Sequence[str],
         version: str | float = 1,
         context: int | None = None,
+        shell: bool = False,
+        reports: str | None = None,
+        map: Mapping[str, str] | None = None,
+        step_tokens: float | None = None,
+        resume_argv: str | Sequence[str] | None = None,
+        resume_when: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        timeout_minutes: float | None = None,
     ) -> None:
-        parts = _split(argv) if isinstance(argv, str) else argv
-        words = isinstance(parts, list | tuple) and bool(parts)
-        if not words or not all(isinstance(part, str | int | float) for part in parts):
-            raise SpaceError(
-                "proxy command: `argv` must be a command: a list of words, or a string"
-            )
-        self.argv = tuple(str(part) for part in parts)
         del data
+        given: dict[str, Any] = {"reports": reports, "map": map, "step_tokens": step_tokens}
+        given |= {"resume_argv": resume_argv, "resume_when": resume_when, "env": env}
+        given |= {"cwd": cwd, "timeout_minutes": timeout_minutes}
+        self.options = Options.read(given)
+        self.template = Template.of(argv, shell=shell)
         self.version, self.context = str(version), context
+        resumes = {"resume"} if self.options.resume_argv else set()
+        self.capabilities = frozenset({"distributed"} | resumes)
+
+    @property
+    def used(self) -> set[str]:
+        """The placeholders the command and its options hold."""
+        return self.template.used | self.options.used
+
+    @property
+    def min_batch_tokens(self) -> int:
+        """One sequence, where the command is told how many of them make a batch."""
+        return self.context if self.context and "batch_seqs" in self.used else 1
 
     def size(self, shape: Mapping[str, Any]) -> Size:
         """Return the stated size. Raises SpaceError for a placeholder nothing fills."""
-        known = {*TRIAL_WORDS, "schedule", "decay_ratio", "checkpoint_dir", *shape}
-        known |= {"context"} if self.context else set()
-        used = {word for part in self.argv for word in PLACEHOLDER.findall(part)}
-        if unknown := sorted(used - known):
+        known = known_words(shape, self.context)
+        used, again = self.used, self.options.resume_argv
+        unknown = sorted((used - known) | (placeholders(again) - known - {"latest"}))
+        if unknown:
             raise SpaceError(
                 f"proxy command: nothing fills `{{{unknown[0]}}}` in argv; known are "
                 f"{', '.join(f'{{{word}}}' for word in sorted(known))}, and any key of `sizes`"
             )
-        return size_from_mapping(shape)
+        try:
+            size = size_from_mapping(shape)
+        except (TypeError, ValueError):
+            raise SpaceError(
+                f"the size {dict(shape)} states no number of parameters: count the matrices a "
+                "token is multiplied with, without the input embedding"
+            ) from None
+        for needed in (("lr",), ("tokens", "steps")):
+            if not used & set(needed):
+                raise SpaceError(
+                    f"proxy command: argv holds no {' or '.join(f'{{{w}}}' for w in needed)}: "
+                    "every trial would be the same run"
+                )
+        return size
 
     def recipe(self) -> Mapping[str, Any]:
-        """Return the template and the user's version of what it runs."""
+        """Return the template, its options and the user's version of what it runs."""
         return {
             "proxy": "command",
-            "argv": list(self.argv),
+            "argv": list(self.template.argv),
             "version": self.version,
             "context": self.context,
+            **({"shell": True} if self.template.shell else {}),
+            **self.options.recipe(),
         }
 
     def train(self, trial: Trial, ctx: Context) -> Outcome:
-        """Run the command to its end; its reports become the curve, its last word the loss."""
-        size = self.size(trial.shape)
-        ctx.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-        rank = int(os.environ.get("PLANNER_NODE_RANK", "0"))
-        log = ctx.checkpoint_dir / (f"stderr-{rank}.log" if rank else "stderr.log")
-        argv = self._filled(trial, ctx)
-        heard = _Heard()
-        if shutil.which(argv[0]) is None:
-            return _failed(
-                heard, f"there is no program `{argv[0]}`; the first word of argv names it"
-            )
+        """Run the command to its end; its reports become the curve, its last word the loss.
+
+        A command that fails before its first report, started from states of an earlier attempt, is
+        started once more without them.
+        """
+        size, out = size_from_mapping(trial.shape), ctx.checkpoint_dir / "out"
+        out.mkdir(parents=True, exist_ok=True)
+        latest = self.options.latest(out)
+        attempt = _Attempt(self, trial, ctx, out)
+        outcome = attempt.run(size, latest)
+        if latest and outcome.status is Status.FAILED and not attempt.heard.tokens:
+            shutil.rmtree(out)
+            out.mkdir()
+            anew = _Attempt(self, trial, ctx, out).run(size, None)
+            why = f"begun anew, as it would not go on from {latest.name}: {outcome.note}"
+            outcome = replace(anew, note="; ".join(filter(None, (anew.note, why))))
+        return outcome
+
+
+class _Attempt:
+    """One start of the trainer."""
+
+    def __init__(self, proxy: CommandProxy, trial: Trial, ctx: Context, out: Path) -> None:
+        self.proxy, self.trial, self.ctx, self.out = proxy, trial, ctx, out
+        self.rank = int(os.environ.get("PLANNER_NODE_RANK", "0"))
+        self.log = ctx.checkpoint_dir / (f"stderr-{self.rank}.log" if self.rank else "stderr.log")
+        options = proxy.options
+        book = ctx.checkpoint_dir / "reports.jsonl" if options.resume_argv else None
+        step_tokens = options.step_tokens or trial.batch_tokens
+        self.heard = Heard(trial, ctx, options.names, step_tokens, book)
+
+    def run(self, size: Size, latest: Path | None) -> Outcome:
+        """Start the trainer, from its ``latest`` state if there is one, and hear it to its end."""
+        heard = self.heard
+        if latest:
+            heard.goes_on()
         try:
-            with running(argv, log) as process:
-                heard.listen(process.stdout or (), ctx)
-                code = 0 if heard.diverged else process.wait()
-        except _BadReportError as error:
-            return _failed(heard, str(error))
+            code = self._listen(latest)
+            if heard.diverged:
+                note = f"the loss is not finite after {heard.tokens:.0f} tokens"
+                return Outcome(Status.DIVERGED, math.nan, math.nan, int(heard.tokens), note)
+            if code:
+                raise TrialFailedError(f"the trainer {_ending(code)}")
+            if self.rank:
+                return Outcome(Status.DONE, math.nan, math.nan, self.trial.tokens)
+            heard.ends()
+            return heard.outcome(size)
+        except (BadReportError, NoSequencesError, TrialFailedError) as error:
+            note = f"{error}{self._tail()}"
+            return Outcome(Status.FAILED, math.nan, math.nan, int(heard.tokens), note)
+
+    def _listen(self, latest: Path | None) -> int | None:
+        """Run the command; return its exit code. Raises TrialFailedError if it cannot be run."""
+        options, context = self.proxy.options, self.proxy.context
+        words = trial_words(self.trial, context, self.proxy.used) | {
+            "device": self.ctx.device,
+            "latest": latest,
+        }
+        words |= {"checkpoint_dir": self.out, "out": self.out}
+        argv, values = self.proxy.template.filled(words, options.resume_argv if latest else ())
+        own = {name: fill(value, words) for name, value in options.env.items()}
+        cwd = fill(options.cwd, words) or None
+        pattern = Path(cwd or ".") / fill(options.reports, words, glob.escape)
+        files = Files(str(pattern)) if options.reports else None
+        self.log.touch()
+        try:
+            with running(argv, self.log, env=os.environ | own | values, cwd=cwd) as child:
+                self._hear(child, files)
+        except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+            raise TrialFailedError(_not_started(argv[0], cwd, error)) from None
         finally:
-            self._hide_secrets(log)
-        if heard.diverged:
-            note = f"the loss is not finite after {heard.tokens} tokens"
-            return Outcome(Status.DIVERGED, math.nan, math.nan, heard.tokens, note)
-        if code != 0:
-            return _failed(heard, f"the trainer {_ending(code)}{_tail(log)}")
-        if rank:
-            return Outcome(Status.DONE, math.nan, math.nan, trial.tokens)
-        if "final_loss" not in heard.result:
-            said = f"; its last line was {heard.last[:TAIL]!r}" if heard.last else ""
-            return _failed(
-                heard, f"the trainer never wrote a line with `final_loss`{said}{_tail(log)}"
-            )
-        return heard.outcome(trial, size)
+            self._hide_secrets()
+        return child.process.returncode
 
-    def _hide_secrets(self, log: Path) -> None:
+    def _hear(self, child: Child, files: Files | None) -> None:
+        """Hear the trainer until it ends or its loss is not finite."""
+        minutes, look = self.proxy.options.timeout_minutes, 0.0
+        until = time.monotonic() + 60 * minutes if minutes else math.inf
+        try:
+            for lines in child.lines():
+                for line in lines:
+                    self.heard.line(line)
+                if files and (began := time.monotonic()) >= look:
+                    self._read(files)
+                    look = time.monotonic() + (time.monotonic() - began) / READING_SHARE
+                if self.heard.diverged:
+                    return
+                self.ctx.heed()
+                if time.monotonic() > until:
+                    raise TrialFailedError(f"the trainer was not done after {minutes:g} minutes")
+        except Preempted:
+            child.leaving = True
+            raise
+        if files:
+            self._read(files, last=True)
+            if not files.found():
+                raise TrialFailedError(f"the trainer wrote no reports at {files.pattern}")
+
+    def _read(self, files: Files, *, last: bool = False) -> None:
+        for record in files.fresh(last=last):
+            self.heard.record(record)
+
+    def _hide_secrets(self) -> None:
         """Take out of the log what the trainer printed of its tokens: folders are published."""
-        text = log.read_text(encoding="utf-8", errors="replace")
-        log.write_text(hide(text, secrets_of(self.argv)), encoding="utf-8")
+        with self.log.open("rb") as stream:
+            stream.seek(max(0, self.log.stat().st_size - LOG_BYTES))
+            text = stream.read().decode("utf-8", "replace")
+        known = {"argv": self.proxy.template.argv, "env": dict(self.proxy.options.env)}
+        self.log.write_text(hide(text, secrets_of(known)), encoding="utf-8")
 
-    def _filled(self, trial: Trial, ctx: Context) -> list[str]:
-        words: dict[str, Any] = {name: getattr(trial, name) for name in TRIAL_WORDS}
-        words |= {"schedule": trial.schedule.name, "decay_ratio": trial.schedule.decay_ratio}
-        words |= {"checkpoint_dir": ctx.checkpoint_dir, "context": self.context, **trial.shape}
-        return [PLACEHOLDER.sub(lambda match: str(words[match[1]]), part) for part in self.argv]
-
-
-def _split(argv: str) -> list[str]:
-    try:
-        return shlex.split(argv)
-    except ValueError as error:
-        raise SpaceError(f"proxy command: `argv` cannot be split into words: {error}") from None
+    def _tail(self) -> str:
+        text = self.log.read_text(encoding="utf-8").strip() if self.log.is_file() else ""
+        return f"; stderr ends: {text[-TAIL:]}" if text else ""
 
 
-class _BadReportError(Exception):
-    """A line meant as a report holds something else than numbers."""
-
-
-@dataclass
-class _Heard:
-    """What the trainer has said so far."""
-
-    tokens: int = 0
-    last: str = ""
-    diverged: bool = False
-    result: dict[str, float] = field(default_factory=dict)
-
-    def listen(self, lines: Iterable[str], ctx: Context) -> None:
-        """Read lines until the end, or until a loss is not finite. Raises _BadReportError."""
-        for line in lines:
-            self.last = line.strip() or self.last
-            said = _json_object(line)
-            if "tokens" in said and "loss" in said:
-                self._report(_numbers(said, line), ctx)
-            if "final_loss" in said:
-                self.result = _numbers(said, line)
-                self.diverged |= not math.isfinite(self.result["final_loss"])
-            if self.diverged:
-                return
-
-    def _report(self, values: dict[str, float], ctx: Context) -> None:
-        self.tokens, loss = int(values.pop("tokens")), values.pop("loss")
-        self.diverged = not math.isfinite(loss)
-        if not self.diverged:
-            ctx.report(tokens=self.tokens, loss=loss, **values)
-
-    def outcome(self, trial: Trial, size: Size) -> Outcome:
-        """Return the result; a parameter count that contradicts the YAML is noted."""
-        metrics = {k: v for k, v in self.result.items() if k in ("params", "flops_per_token")}
-        counted, note = metrics.get("params", size.params_matmul), ""
-        if abs(counted / size.params_matmul - 1) > PARAMS_TOLERANCE:
-            note = (
-                f"the trainer counts {counted:g} parameters, the YAML states {size.params_matmul:g}"
-            )
-        loss_se = self.result.get("loss_se", math.nan)
-        loss = self.result["final_loss"]
-        return Outcome(Status.DONE, loss, loss_se, trial.tokens, note, metrics)
-
-
-def _json_object(line: str) -> dict[str, Any]:
-    """Return the JSON object of a line, or an empty one: trainers print other things too."""
-    try:
-        said = json.loads(line)
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
-def _numbers(said: dict[str, Any], line: str) -> dict[str, float]:
-    """Read the numbers of a report; ``null`` is how JSON writers spell NaN."""
-    numbers = {}
-    for name, value in said.items():
-        if isinstance(value, int | float) or (value is None and name != "tokens"):
-            numbers[name] = math.nan if value is None else float(value)
-        elif name in ("tokens", "loss", "final_loss", "loss_se"):
-            raise _BadReportError(
-                f"the trainer's report {line.strip()!r} has a `{name}` that is no number"
-            )
-    return numbers
-
-
-def _failed(heard: _Heard, note: str) -> Outcome:
-    return Outcome(Status.FAILED, math.nan, math.nan, heard.tokens, note)
+def _not_started(program: str, cwd: str | None, error: OSError) -> str:
+    if cwd and not Path(cwd).is_dir():
+        return f"there is no folder {cwd}, which `cwd` names"
+    if isinstance(error, FileNotFoundError):
+        return f"there is no program `{program}`; the first word of argv names it"
+    return f"`{program}` cannot be run: {error.strerror}; the first word of argv names it"
 
 
 def _ending(code: int) -> str:
     if code > 0:
         return f"ended with exit code {code}"
     return f"was killed by signal {-code} ({signal.strsignal(-code)})"
-
-
-def _tail(log: Path) -> str:
-    text = log.read_text(encoding="utf-8", errors="replace").strip()
-    return f"; stderr ends: {text[-TAIL:]}" if text else ""

@@ -49,6 +49,23 @@ def test_an_unknown_name_lists_the_shipped_proxies():
         load_proxy(ProxySpec("gtp"))
 
 
+def test_an_object_is_no_class(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(f"{FILE}\n\nmine = Mine({{}})\n")
+    with pytest.raises(UsageError, match="name the class itself"):
+        load_proxy(ProxySpec(f"{path}:mine"))
+
+
+def test_an_installed_package_offers_a_proxy_by_its_entry_point(tmp_path, monkeypatch):
+    (tmp_path / "their_proxies.py").write_text(FILE)
+    about = tmp_path / "their_proxies-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: their-proxies\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[planner.proxies]\ntheirs = their_proxies:Mine\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_proxy(ProxySpec("theirs", options={"slope": 3.0})).recipe() == {"slope": 3.0}
+
+
 def test_missing_files_modules_and_objects(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(FILE)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from planner._log import replace_file
-from planner.check.conformance import Stage, conformance
+from planner.check.conformance import conformance
 from planner.check.coordinate import (
     CLAIMS,
     AxisSlopes,
@@ -24,6 +24,7 @@ from planner.check.coordinate import (
     measure_slopes,
     unchecked_finding,
 )
+from planner.check.stage import Stage
 from planner.check.transfer import transfer_finding
 from planner.errors import UsageError
 from planner.finding import Finding, Severity

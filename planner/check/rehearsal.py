@@ -20,7 +20,7 @@ class Rehearsal:
 
     ``reports`` are the points in their order (tokens, loss and what else was told), ``outcome`` is
     None where the trial raised: then ``stopped`` says that it was the stop it had been given, and
-    ``error`` is the end of any other traceback.
+    ``error`` is the end of any other traceback. ``wrong`` says what is wrong with what it returned.
     """
 
     checkpoint_dir: Path
@@ -32,6 +32,8 @@ class Rehearsal:
     outcome: Outcome | None = None
     stopped: bool = False
     error: str = ""
+    wrong: str = ""
+    stop_with: type[StopTrial] = Preempted
 
     def report(self, *, tokens: int, loss: float, **values: float) -> None:
         """Write a point down; stop the trial once it has come to ``stop_at`` tokens."""
@@ -39,7 +41,10 @@ class Rehearsal:
         if not math.isfinite(loss):
             raise StopTrial(f"the loss became {loss}")
         if tokens >= self.stop_at:
-            raise Preempted(f"asked to leave at {tokens} tokens")
+            raise self.stop_with(f"asked to leave at {tokens} tokens")
+
+    def heed(self) -> None:
+        """Do nothing: a rehearsal is stopped at a report."""
 
     def resumed(self, tokens: int) -> None:
         """Write down where training went on from."""
@@ -52,7 +57,9 @@ class Rehearsal:
         """Train the trial; what it raises is part of what is seen."""
         self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
         try:
-            self.outcome = proxy.train(trial, self)
+            outcome = proxy.train(trial, self)
+            self.wrong = _what_is_wrong(outcome)
+            self.outcome = None if self.wrong else outcome
         except StopTrial:
             self.stopped = True
         except (Exception, SystemExit):
@@ -70,6 +77,8 @@ class Rehearsal:
         """Why there is no loss, in a few words; empty if there is one."""
         if math.isfinite(self.loss):
             return ""
+        if self.wrong:
+            return self.wrong
         if self.error:
             return f"it raised {self.error.splitlines()[-1][:300]}"
         if self.outcome is None:
@@ -79,3 +88,17 @@ class Rehearsal:
         if self.outcome.status is Status.DONE:
             return f"it is `done` with a loss of {self.outcome.loss}"
         return f"it ended as `{status}`" + (f": {note[-1][:300]}" if note else "")
+
+
+def _what_is_wrong(outcome: object) -> str:
+    """Say why what ``train`` returned is no outcome; empty if it is one."""
+    if not isinstance(outcome, Outcome):
+        return f"train() returned {outcome!r:.80}, no planner.proxy.Outcome"
+    if not isinstance(outcome.status, Status):
+        return f"its Outcome has the status {outcome.status!r:.80}, no planner.run.Status"
+    for name in ("loss", "loss_se", "tokens"):
+        try:
+            float(getattr(outcome, name) + 0)
+        except (TypeError, ValueError):
+            return f"its Outcome has a `{name}` that is no number: {getattr(outcome, name)!r:.80}"
+    return ""

@@ -151,7 +151,7 @@ class StudyState:
 
     @cached_property
     def min_batch_tokens(self) -> int:
-        """One sequence, the smallest batch there is; 1 for a black box."""
+        """One sequence, the smallest batch there is; 1 for a black box that names none."""
         if self.transformer is None:
-            return 1
+            return int(getattr(self.proxy, "min_batch_tokens", 1))
         return self.transformer.model_shape(self.layout.anchor.shape).context

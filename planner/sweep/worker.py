@@ -83,8 +83,11 @@ class _Context:
             raise
         if self.remote:
             self.remote.store_if_due()
+        self.heed()
+
+    def heed(self) -> None:
         if self.leave.is_set():
-            raise Preempted(f"asked to leave at {tokens:,} tokens")
+            raise Preempted(f"asked to leave at {self.tokens:,} tokens")
 
     def resumed(self, tokens: int) -> None:
         self.begin = tokens

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from planner.check.conformance import Stage, conformance
+from planner.check.conformance import conformance
+from planner.check.stage import Stage
 from planner.cli import app
 from planner.errors import UsageError
 from planner.finding import Severity
-from planner.proxy import Outcome, Preempted
+from planner.proxy import Outcome, Preempted, StopTrial
 from planner.run import Status
 from planner.shape import size_from_mapping
 from tests.proxies.toy_tokens import write_tokens
@@ -67,7 +68,8 @@ class Descent:
         return self.outcome(trial, x)
 
     def outcome(self, trial, x):
-        loss = 1 + min(x * x, 1e300)
+        taste = trial.warmup_tokens + trial.weight_decay + trial.beta2 + trial.schedule.decay_ratio
+        loss = 1 + min(x * x, 1e300) + 1e-9 * taste
         return Outcome(Status.DONE, loss, 0.0, trial.tokens, metrics={"params": 1e4})
 
 
@@ -175,10 +177,143 @@ class Timed(Descent):
         (Broken, "no-loss", Severity.BLOCKING),
         (Cheap, "flops", Severity.WARNING),
         (Timed, "recipe", Severity.BLOCKING),
+        (Short, "unread", Severity.INFO),
     ],
 )
 def test_a_broken_promise_is_named(make, code, severity, tmp_path):
     assert codes(make, tmp_path).get(f"proxy-{code}") is severity
+
+
+class Unfinished:
+    capabilities = frozenset()
+
+    def __init__(self, data=None):
+        pass
+
+    size = Descent.size
+    train = Descent.train
+
+
+class TextCapabilities(Descent):
+    capabilities = "resume"
+
+
+class Misspelt(Descent):
+    capabilities = frozenset({"resumes"})
+
+
+class Unmeasured(Descent):
+    capabilities = frozenset({"coordinates"})
+
+
+class PlainSize(Descent):
+    def size(self, shape):
+        return dict(shape)
+
+
+class OwnSize(Descent):
+    def size(self, shape):
+        return size_from_mapping({"params": shape["width"]})
+
+
+class NoData(Descent):
+    def recipe(self):
+        raise RuntimeError("no corpus here")
+
+
+class Silent(Descent):
+    def train(self, trial, ctx):
+        super().train(trial, ctx)
+
+
+class Worded(Descent):
+    def outcome(self, trial, x):
+        return Outcome("done", 1.0, 0.0, trial.tokens)
+
+
+class Spelt(Descent):
+    def outcome(self, trial, x):
+        return Outcome(Status.DONE, "1.0", 0.0, trial.tokens)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (Unfinished, "has no method `recipe`"),
+        (TextCapabilities, "`capabilities` is 'resume', no set of names"),
+        (Misspelt, "declares `resumes`, which is no capability"),
+        (Unmeasured, "declares `coordinates`, but has no method `coordinates`"),
+        (PlainSize, "size() returned {'params': 10000.0}, no planner.shape.Size"),
+        (OwnSize, "raised KeyError('width')"),
+        (NoData, "recipe() raised RuntimeError('no corpus here')"),
+        (Silent, "train() returned None, no planner.proxy.Outcome"),
+        (Worded, "has the status 'done', no planner.run.Status"),
+        (Spelt, "has a `loss` that is no number: '1.0'"),
+    ],
+)
+def test_what_is_no_proxy_at_all_gets_one_sentence(make, said, tmp_path):
+    (found,) = [f for f in conformance(stage(make, tmp_path)) if f.severity is Severity.BLOCKING]
+    assert said in found.what
+
+
+class Stacks(Descent):
+    """Trains a stack one trial after the other; subclasses break it."""
+
+    capabilities = frozenset({"train_many"})
+    most = 8
+
+    def stack_key(self, trial, device):
+        return f"{trial.tokens} of {trial.batch_tokens}"
+
+    def stack_size(self, trial, device):
+        return self.most
+
+    def train_many(self, trials, contexts):
+        return [self.one(trial, ctx) for trial, ctx in zip(trials, contexts, strict=True)]
+
+    def one(self, trial, ctx):
+        try:
+            return self.train(trial, ctx)
+        except StopTrial:
+            return None
+
+
+class OneOrder(Stacks):
+    def one(self, trial, ctx):
+        return super().one(replace(trial, seed=0), ctx)
+
+
+class AllStop(Stacks):
+    def one(self, trial, ctx):
+        return self.train(trial, ctx)
+
+
+class Deafened(Stacks):
+    def one(self, trial, ctx):
+        return super().one(trial, ctx) or self.outcome(trial, 1.0)
+
+
+class Alone(Stacks):
+    most = 1
+
+
+@pytest.mark.parametrize(
+    ("make", "severity", "said"),
+    [
+        (OneOrder, Severity.BLOCKING, "Trials stacked ended at"),
+        (AllStop, Severity.BLOCKING, "when one of its trials was stopped"),
+        (Deafened, Severity.BLOCKING, "though the first was stopped half-way"),
+        (Alone, Severity.INFO, "stacks no three trials"),
+    ],
+)
+def test_a_stack_that_is_no_row_of_single_trials_is_named(make, severity, said, tmp_path):
+    found = [f for f in conformance(stage(make, tmp_path)) if "stack" in f.code]
+    assert [f.severity for f in found] == [severity]
+    assert said in found[0].what
+
+
+def test_a_stack_that_is_has_no_finding(tmp_path):
+    assert [code for code in codes(Stacks, tmp_path) if "stack" in code] == []
 
 
 def check(*words):

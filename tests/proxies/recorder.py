@@ -17,9 +17,16 @@ class Recorder:
     parent: Path | None = None
     device: str = "cpu"
     stop_at: int = sys.maxsize
+    resumed_at: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
 
     def report(self, *, tokens: int, loss: float, **values: float) -> None:
         self.curve.append({"tokens": tokens, "loss": loss, **values})
         if tokens >= self.stop_at:
             raise StopTrial
+
+    def heed(self) -> None:
+        """Do nothing: a trial is stopped at a report."""
+
+    def resumed(self, tokens: int) -> None:
+        self.resumed_at = tokens

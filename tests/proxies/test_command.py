@@ -143,7 +143,7 @@ def test_an_unknown_placeholder_is_refused_before_anything_is_spent():
     with pytest.raises(SpaceError, match=r"nothing fills `\{learning_rate\}`.*\{lr\}.*\{params\}"):
         proxy.size({"params": 10})
     with pytest.raises(SpaceError, match="states no `params`"):
-        CommandProxy({}, argv="train {lr}").size({"width": 10})
+        CommandProxy({}, argv="train {lr} {tokens}").size({"width": 10})
     with pytest.raises(SpaceError, match="`argv` must be a command"):
         CommandProxy({}, argv=[])
 
@@ -162,18 +162,19 @@ def test_a_stopped_trial_leaves_no_process(proxy, ctx):
 
 
 def test_a_killed_worker_takes_its_trainer_along(proxy, tmp_path):
-    argv = proxy("sleep").argv
+    argv = proxy("sleep").template.argv
     worker = textwrap.dedent(f"""
         from pathlib import Path
         from types import SimpleNamespace
         from planner.proxies.command import CommandProxy
         from planner.run import Trial
-        ctx = SimpleNamespace(checkpoint_dir=Path({str(tmp_path)!r}), report=lambda **k: None)
+        calls = dict(report=lambda **k: None, heed=lambda: None)
+        ctx = SimpleNamespace(checkpoint_dir=Path({str(tmp_path)!r}), device="cpu", **calls)
         trial = Trial("x", {{"params": 2e4}}, 4000, 100, 0.01, 200)
         CommandProxy({{}}, argv={json.dumps(argv)}).train(trial, ctx)
     """)
     with subprocess.Popen([sys.executable, "-c", worker]) as process:
-        pid = int(_wait_for(lambda: (tmp_path / "pid").read_text()))
+        pid = int(_wait_for(lambda: (tmp_path / "out/pid").read_text()))
         process.send_signal(signal.SIGKILL)
     _wait_for(lambda: not _alive(pid))
 
