@@ -26,6 +26,7 @@ from planner.proxies._parametrization import Parametrization
 from planner.proxies._pools import BLOCK
 from planner.proxies._schedule import cooldown_start
 from planner.proxies._stepper import Stepper
+from planner.proxies._stream import ReadAhead, Stream, Windows
 from planner.proxies._tokens import make_encoder
 from planner.proxy import Context, Outcome
 from planner.run import Status, Trial
@@ -107,7 +108,7 @@ class GptProxy:
     @cached_property
     def vocab(self) -> int:
         """The vocabulary, from the tokenizer alone where text is read; sizes need nothing more."""
-        if "tokens" in self.data:
+        if "tokens" in self.data or ("shards" in self.data and "vocab" in self.data):
             return int(self.data.get("vocab") or self.corpus.vocab)
         return make_encoder(str(self.data.get("tokenizer", "bytes"))).vocab
 
@@ -172,7 +173,9 @@ class GptProxy:
         told = dict(outcome.metrics) | training.meter.metrics() | stepper.memory_metrics()
         if measured:
             told |= stepper.measured_metrics(measured)
-        note = "; ".join(filter(None, (damage, training.note, stepper.note, outcome.note)))
+        note = "; ".join(
+            filter(None, (damage, training.note, training.loader_note, stepper.note, outcome.note))
+        )
         return replace(outcome, note=note, metrics=told)
 
     def coordinates(self, trial: Trial, device: str = "cpu") -> Mapping[str, list[float]]:
@@ -188,7 +191,10 @@ class GptProxy:
         shape = self.model_shape(trial.shape)
         factors = self.parametrization.at(shape.width, shape.layers, shape.head_dim)
         model = Gpt(shape, trial.seed, device, factors)
-        batches = Batches(self.corpus.train, self.context, trial.seed, self.corpus.epochs)
+        train = self.corpus.train
+        batches: Windows = Batches(train, self.context, trial.seed, self.corpus.epochs)
+        if isinstance(train, Stream):
+            batches = ReadAhead(batches)
         tokens = self.micro_tokens or (MICRO_TOKENS if device == "cpu" else trial.batch_tokens)
         micro, bf16 = max(1, tokens // self.context), self._bf16(device)
         return Stepper(model, trial, batches, micro=micro, bf16=bf16)

@@ -1,0 +1,168 @@
+"""Decides how windows of sharded tokens are read: at their place, one by one, nothing kept.
+
+Windows are cut within a shard (``context + 1`` tokens at a stride of ``context``). They are read
+with ``pread``, not through a memory map: a map's pages count as the process's memory and would grow
+with all it ever touched. A :class:`Stream` holds ``OPEN_SHARDS`` files open, whatever the size of
+the data; :class:`ReadAhead` reads the next batch while the current one is trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from threading import Lock
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from planner.errors import DataError
+from planner.proxies._fetch import ShardCache
+from planner.proxies._order import Ints
+from planner.proxies._places import Place
+from planner.proxies._shards import TokenShard
+
+OPEN_SHARDS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The training windows: the first ``counts[i]`` of shard i, shuffled within ``reach``."""
+
+    shards: tuple[TokenShard, ...]
+    counts: tuple[int, ...]
+    context: int
+    reach: int | None
+    """Windows shuffled together; None: all of them."""
+
+    @property
+    def content_hash(self) -> str:
+        """A hash of what is trained on and how it is ordered, after what the fingerprints cover."""
+        content = [(shard.dtype, shard.print) for shard in self.shards]
+        told = json.dumps([content, self.counts, self.context, self.reach])
+        covers = "whole" if all(shard.whole for shard in self.shards) else "sampled"
+        return f"{covers}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Selection:
+        """Return what :meth:`to_json` wrote."""
+        shards = tuple(
+            TokenShard(**{**shard, "place": Place(**shard["place"])}) for shard in told["shards"]
+        )
+        return cls(shards, tuple(told["counts"]), told["context"], told["reach"])
+
+
+class Stream:
+    """Windows of a selection, read as they are asked for; may be asked by several threads."""
+
+    def __init__(self, selection: Selection, vocab: int, cache: ShardCache) -> None:
+        self.selection, self.vocab, self.cache = selection, vocab, cache
+        self.counts: Ints = np.array(selection.counts, dtype=np.int64)
+        self._open: OrderedDict[int, int] = OrderedDict()
+        self._lock = Lock()
+        weakref.finalize(self, _close_all, self._open)
+
+    def __len__(self) -> int:
+        """Return the number of distinct windows."""
+        return int(self.counts.sum())
+
+    def read(self, shards: Ints, windows: Ints) -> npt.NDArray[np.int64]:
+        """Return (n, context + 1) tokens: window ``windows[i]`` of shard ``shards[i]``.
+
+        Raises DataError for a shard that is gone, damaged or changed, or an id out of vocabulary.
+        """
+        context, first = self.selection.context, self.selection.shards[0]
+        taken = np.empty((len(shards), context + 1), dtype=first.dtype)
+        with self._lock:
+            for row, shard, window in zip(taken, shards.tolist(), windows.tolist(), strict=True):
+                self._read_into(row, shard, window)
+        tokens = taken.astype(np.int64)
+        wrong = np.flatnonzero((tokens.min(1) < 0) | (tokens.max(1) >= self.vocab))
+        if len(wrong):
+            shard = self.selection.shards[int(shards[wrong[0]])]
+            raise DataError(
+                f"{shard.place.url} holds token id {int(tokens[wrong[0]].max())} in its window "
+                f"{int(windows[wrong[0]]):,}, outside the vocabulary of {self.vocab:,}: it comes "
+                "from another tokenizer, or `vocab:` or `dtype:` is wrong"
+            )
+        return tokens
+
+    def _read_into(self, row: npt.NDArray[Any], number: int, window: int) -> None:
+        shard = self.selection.shards[number]
+        at = shard.start + window * self.selection.context * shard.width
+        if os.preadv(self._descriptor(number, shard), [row.data], at) != row.nbytes:
+            raise DataError(
+                f"{shard.place.url} became shorter while it was in use: put the old shard back, "
+                "or start a new study"
+            )
+
+    def _descriptor(self, number: int, shard: TokenShard) -> int:
+        if number in self._open:
+            self._open.move_to_end(number)
+            return self._open[number]
+        if len(self._open) >= OPEN_SHARDS:
+            os.close(self._open.popitem(last=False)[1])
+        self._open[number] = self.cache.open(shard.place, shard.check)
+        return self._open[number]
+
+
+def _close_all(descriptors: OrderedDict[int, int]) -> None:
+    while descriptors:
+        os.close(descriptors.popitem()[1])
+
+
+class Windows(Protocol):
+    """What training draws its windows from."""
+
+    waited: float
+    """Seconds spent waiting for windows so far."""
+
+    def __len__(self) -> int: ...
+
+    def at(self, window_start: int, count: int) -> npt.NDArray[np.int64]:
+        """Return (count, context + 1) tokens, the windows after the first ``window_start``."""
+        ...
+
+
+class ReadAhead:
+    """The same windows, with the batch that follows the last one read in the background.
+
+    What is returned depends on the arguments only; a batch that was not foreseen is read at once.
+    """
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+        self._ahead: tuple[tuple[int, int], Future[npt.NDArray[np.int64]]] | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        self.waited = 0.0
+
+    def __len__(self) -> int:
+        """Return how many windows may be drawn in all."""
+        return len(self._windows)
+
+    def at(self, window_start: int, count: int) -> npt.NDArray[np.int64]:
+        """Return (count, context + 1) tokens, the windows after the first ``window_start``."""
+        began = time.perf_counter()
+        if self._ahead is not None and self._ahead[0] == (window_start, count):
+            taken = self._ahead[1].result()
+            self._ahead = None
+        else:
+            taken = self._windows.at(window_start, count)
+        following = window_start + count
+        if self._ahead is None and following + count <= len(self):
+            self._thread = self._thread or ThreadPoolExecutor(1, "read-ahead")
+            reading = self._thread.submit(self._windows.at, following, count)
+            self._ahead = (following, count), reading
+        self.waited += time.perf_counter() - began
+        return taken
