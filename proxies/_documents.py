@@ -13,12 +13,11 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from planner.errors import DataError
 from planner.proxies._tokens import Tokens
@@ -61,7 +60,7 @@ def read_records(path: Path, field: str) -> Iterator[bytes]:
     """Yield the documents of a record file as UTF-8 bytes."""
     try:
         yield from (_rows if path.name.endswith(".parquet") else _lines)(path, field)
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError, pa.ArrowException) as error:
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
@@ -77,7 +76,8 @@ def unpacked(file: IO[bytes], name: str) -> IO[bytes]:
     if name.endswith(".gz"):
         return cast(IO[bytes], gzip.GzipFile(fileobj=file))
     if name.endswith((".zst", ".zstd")):
-        return io.BufferedReader(zstandard.open(cast(BinaryIO, file)))
+        # pyarrow's reader, unlike zstandard's, notices where a stream was cut short.
+        return io.BufferedReader(pa.CompressedInputStream(file, "zstd"))
     return file
 
 

@@ -131,10 +131,11 @@ def find(patterns: Sequence[str]) -> list[Place]:
         bare = pattern.removeprefix("file://")
         for place in _remote(bare) if "://" in bare else _local(bare):
             found[place.url] = place
-    first, last = min(found), max(found)  # what these two share, all share
+    full = {url: url.partition("::")[0] for url in found}
+    first, last = min(full.values()), max(full.values())  # what these two share, all share
     shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
     folder = first[:shared].rfind("/") + 1
-    named = (place.renamed(place.url[folder:]) for place in found.values())
+    named = (place.renamed(full[place.url][folder:]) for place in found.values())
     return sorted(named, key=lambda place: place.name)
 
 

@@ -19,7 +19,6 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from planner.errors import DataError
 from planner.proxies._documents import Document, content, field_of, ids_of, unpacked
@@ -67,7 +66,7 @@ def _told_as_damage(url: str) -> Iterator[None]:
         yield
     except (
         *(OSError, EOFError, ValueError, LookupError, tarfile.TarError),
-        *(zlib.error, zstandard.ZstdError, pa.ArrowException),
+        *(zlib.error, pa.ArrowException),
     ) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(
