@@ -19,7 +19,7 @@ import numpy as np
 from planner.errors import DataError
 from planner.proxies._documents import Document, content
 from planner.proxies._places import Place
-from planner.proxies._tokens import Tokens
+from planner.proxies._tokens import Tokens, check_width
 
 INDEX = "index.json"
 _SHAPE_WIDTHS = (1, 2, 4, 8)
@@ -89,7 +89,9 @@ def _decode(data: bytes, encoding: str, dtype: str, url: str) -> Document:
     if kind == "str":
         return data
     if kind == "bytes":
-        return np.frombuffer(data, dtype)
+        ids = np.frombuffer(data, dtype)
+        check_width(ids, dtype, url)
+        return ids
     if kind == "ndarray":
         return _array(data, *form.split(":"), url=url)
     if kind == "json":

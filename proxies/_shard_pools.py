@@ -143,12 +143,12 @@ def _document_pools(source: ShardSource, options: DataOptions, context: int, fol
     dtype = np.dtype(smallest_dtype(rules.encoder.vocab)).str
     tokens = sum(made.tokens for _, made in done)
     exact, near = (sum(getattr(made, kind) for _, made in done) for kind in ("exact", "near"))
-    size = tokens * np.dtype(dtype).itemsize / 1e9
+    size = tokens * np.dtype(dtype).itemsize / 1e6
     notes = (
         "validation is the shards named under `validation:`"
         if source.validation
         else f"validation is 1 document in {round(1 / rules.share)}, by the hash of its content",
-        f"{len(done)} of {len(places)} shards were made into {size:,.2f} GB of tokens; {exact:,} "
+        f"{len(done)} of {len(places)} shards were made into {size:,.1f} MB of tokens; {exact:,} "
         f"exact and {near:,} near copies of validation documents were left out; training documents "
         "were not compared with each other",
     )

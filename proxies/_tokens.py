@@ -105,9 +105,10 @@ def open_tokens(path: Path, dtype: str) -> Tokens:
 def check_width(tokens: Tokens, dtype: str, path: Path | str) -> None:
     """Raise DataError when uint16 tokens look like wider ones."""
     if dtype == "uint16" and len(tokens) > 1 and not tokens[1 : 2**16 : 2].any():
+        wide = "uint32" if len(tokens) < 4 or tokens[2 : 2**16 : 4].any() else "int64"
         raise DataError(
-            f"{path}: every second uint16 is 0, which is what uint32 tokens look like: write "
-            "`dtype: uint32`"
+            f"{path}: every second uint16 is 0, which is what {wide} tokens look like: write "
+            f"`dtype: {wide}`"
         )
 
 

@@ -270,6 +270,9 @@ def test_wrong_documents_get_a_sentence(tmp_path: Path) -> None:
     refuse(tmp_path, "encoded as pkl; str, bytes, ndarray and json are read", shards=str(packed))
     (tmp_path / "m" / "shard.00000.mds").unlink()
     refuse(tmp_path, "names the shard shard.00000.mds .* is missing", shards=str(packed))
+    wide = [np.arange(99, dtype=np.int64)]
+    wide = write_mds(tmp_path / "w", wide, "bytes")
+    refuse(tmp_path, "write `dtype: int64`", shards=str(wide), vocab=99)
     packed.write_text("[]")
     refuse(tmp_path, "no index of MDS shards", shards=str(packed))
     described = json.dumps({"url": "x"}).encode()
