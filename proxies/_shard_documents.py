@@ -37,6 +37,9 @@ KINDS = (*_TAR, ".parquet", *_ARROW, *_MDS, *_LINES)
 ROWS = 256
 """Rows of a Parquet file in memory at a time."""
 
+BUFFER = 2**20
+"""Bytes of a column read at a time: a row group may be larger than the memory."""
+
 FILE_MAGIC = b"ARROW1"
 TAR_BLOCK = 512
 
@@ -114,7 +117,7 @@ def _member(data: bytes, ending: str, field: str, where: str) -> Document | None
 
 
 def _parquet(file: IO[bytes], field: str, url: str) -> Iterator[Document]:
-    with pq.ParquetFile(file) as table:
+    with pq.ParquetFile(file, buffer_size=BUFFER) as table:
         _check_column(table.schema_arrow, field, url)
         for batch in table.iter_batches(columns=[field], batch_size=ROWS):
             yield from _rows(batch.column(0))

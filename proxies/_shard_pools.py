@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,18 +71,17 @@ class Drawn:
 
 def shard_source(options: DataOptions) -> ShardSource:
     """Find the shards; DataError where a pattern matches none, or one is of no known kind."""
-    held = list(_found(options.validation)) if options.validation else []
-    names = {place.url for place in held}
-    train = [place for place in _found(options.shards) if place.url not in names]
+    held = _found(options.validation) if options.validation else {}
+    train = [place for url, place in _found(options.shards).items() if url not in held]
     if not train:
         raise DataError("every shard is also named under `validation:`; nothing is left")
-    kinds = {_is_flat(place): place.url for place in (*train, *held)}
+    kinds = {_is_flat(place): place.url for place in (*train, *held.values())}
     if len(kinds) > 1:
         raise DataError(
             f"{kinds[True]} is a shard of tokens and {kinds[False]} one of documents: name shards "
             "of one kind"
         )
-    return ShardSource(tuple(train), tuple(held))
+    return ShardSource(tuple(train), tuple(held.values()))
 
 
 def shard_pools(source: ShardSource, options: DataOptions, context: int, folder: Path) -> Drawn:
@@ -92,17 +91,20 @@ def shard_pools(source: ShardSource, options: DataOptions, context: int, folder:
     return _document_pools(source, options, context, folder)
 
 
-def _found(patterns: Sequence[str]) -> Iterator[Place]:
+def _found(patterns: Sequence[str]) -> dict[str, Place]:
+    """Return the shards by their addresses; an index stands for those it names."""
+    found: dict[str, Place] = {}
     for place in find(patterns):
         if place.name.rpartition("/")[2] == INDEX:
-            yield from mds_shards(place)
+            found |= {shard.url: shard for shard in mds_shards(place)}
         elif place.name.endswith((*FLAT, *KINDS)):
-            yield place
+            found[place.url] = place
         else:
             raise DataError(
                 f"{place.url}: shards are {' '.join((*FLAT, *KINDS))} files, or the index.json of "
                 "MDS shards; plain text goes under `files:`"
             )
+    return found
 
 
 def _is_flat(place: Place) -> bool:

@@ -183,7 +183,7 @@ def report(folder: Path, gigabytes: float) -> None:
             f"{told['cold'] / demand:.1f} times that"
         )
     print("resume:", resumed(str(folder / "????.bin"), str(folder / f"cache{count}")))
-    for megabytes in (20, 200):
+    for megabytes in (80, 240):
         place = folder / f"text{megabytes}"
         place.mkdir()
         made = alone(tokenise, str(place), megabytes, str(folder / f"textcache{megabytes}"))

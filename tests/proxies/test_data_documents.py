@@ -121,6 +121,12 @@ def test_an_array_that_tells_its_own_type_is_read(tmp_path: Path) -> None:
     assert len(tokens_of(corpus)) % 200 == 0
 
 
+def test_a_glob_may_name_an_index_and_its_shards(tmp_path: Path) -> None:
+    write_text(tmp_path / "d", "mds", texts(300))
+    one, both = (opened(tmp_path, shards=str(tmp_path / "d" / name)) for name in ("*.json", "*"))
+    assert one.train_hash == both.train_hash
+
+
 def test_shards_are_made_once_and_gone_on_with_after_an_interruption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -136,6 +137,26 @@ def test_named_validation_is_taken_out_and_changed_data_are_other_data(tmp_path:
     tokens[12_345] ^= 1
     tokens.tofile(tmp_path / "d" / "0.bin")
     assert opened(tmp_path, shards=pattern, validation=held).train_hash != corpus.train_hash
+
+
+def test_few_files_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pattern = write_bins(tmp_path / "d")
+    expected = all_windows(opened(tmp_path, shards=pattern))
+    assert open_shards(tmp_path) == 0
+    monkeypatch.setattr("planner.proxies._stream.OPEN_SHARDS", 2)
+    corpus = opened(tmp_path, shards=pattern)
+    assert np.array_equal(all_windows(corpus), expected)
+    assert open_shards(tmp_path) == 2
+    del corpus
+    assert open_shards(tmp_path) == 0
+
+
+def open_shards(folder: Path) -> int:
+    links = Path("/proc/self/fd")
+    if not links.is_dir():
+        pytest.skip("this system does not list a process's open files")
+    targets = [os.readlink(link) for link in links.iterdir() if link.is_symlink()]
+    return sum(target.startswith(str(folder)) and target.endswith(".bin") for target in targets)
 
 
 def test_reading_ahead_changes_nothing(tmp_path: Path) -> None:
