@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from planner.proxies._pools import (
 from planner.proxies._python_source import python_source
 from planner.proxies._shard_pools import Drawn, ShardSource, shard_pools, shard_source
 from planner.proxies._sources import TextSource, file_source, identify
-from planner.proxies._stream import Selection, Stream
+from planner.proxies._stream import Draw, ReadAhead, Selection, Stream
 from planner.proxies._tokens import Tokens, make_encoder
 
 FORMAT = 1
@@ -82,20 +82,21 @@ def windows(tokens: Tokens, context: int) -> Tokens:
 class Batches:
     """Windows of training tokens in a seeded order; what it returns depends on its arguments only.
 
-    ``epochs`` is how often each window may come; a new epoch has a new order.
+    ``epochs`` is how often each window may come; a new epoch has a new order. The batch of a stream
+    that follows the last is read in the background.
     """
 
     def __init__(self, tokens: Tokens | Stream, context: int, seed: int, epochs: int = 1) -> None:
-        self._draw: Callable[[int, int], npt.NDArray[np.int64]]
+        self._draw: Draw
         if isinstance(tokens, Stream):
             self._count = epochs * len(tokens)
             order = Order(tokens.counts, seed, tokens.selection.reach)
-            self._draw = lambda start, count: tokens.read(*order.at(start, count))
+            self._draw = ReadAhead(lambda a, n: tokens.read(*order.at(a, n)), self._count)
         else:
             self._draw, self._count = _drawer(windows(tokens, context), seed, epochs)
         self._epochs = epochs
         self.waited = 0.0
-        """Seconds spent reading windows so far."""
+        """Seconds spent waiting for windows so far."""
 
     def __len__(self) -> int:
         """Return how many windows may be drawn in all."""
@@ -118,9 +119,7 @@ class Batches:
         return taken
 
 
-def _drawer(
-    cut: Tokens, seed: int, epochs: int
-) -> tuple[Callable[[int, int], npt.NDArray[np.int64]], int]:
+def _drawer(cut: Tokens, seed: int, epochs: int) -> tuple[Draw, int]:
     """Return what draws windows of an array in order, and how many there are in all epochs."""
     order = np.concatenate(
         [np.random.default_rng((seed, epoch)).permutation(len(cut)) for epoch in range(epochs)]

@@ -16,9 +16,9 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from planner.proxies._data import Batches
 from planner.proxies._model import Gpt
 from planner.proxies._optim import adamw, clip_gradient, parts
-from planner.proxies._stream import Windows
 from planner.run import Trial
 
 LEAST_BIG = 4
@@ -42,7 +42,7 @@ class Stepper:
     """The model and optimizer of one trial: ``micro`` windows pass at a time, in bf16 or fp32."""
 
     def __init__(
-        self, model: Gpt, trial: Trial, batches: Windows, *, micro: int, bf16: bool
+        self, model: Gpt, trial: Trial, batches: Batches, *, micro: int, bf16: bool
     ) -> None:
         self.model, self.trial, self.batches = model, trial, batches
         self.micro, self.bf16 = micro, bf16

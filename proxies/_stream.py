@@ -11,14 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +29,9 @@ from planner.proxies._places import Place
 from planner.proxies._shards import TokenShard
 
 OPEN_SHARDS = 256
+
+Draw = Callable[[int, int], npt.NDArray[np.int64]]
+"""(first window, count) -> (count, context + 1) tokens."""
 
 FORETELLS = hasattr(os, "posix_fadvise")
 """Whether the system can be told what will be read next."""
@@ -134,47 +136,27 @@ def _close_all(descriptors: OrderedDict[int, int]) -> None:
         os.close(descriptors.popitem()[1])
 
 
-class Windows(Protocol):
-    """What training draws its windows from."""
-
-    waited: float
-    """Seconds spent waiting for windows so far."""
-
-    def __len__(self) -> int: ...
-
-    def at(self, window_start: int, count: int) -> npt.NDArray[np.int64]:
-        """Return (count, context + 1) tokens, the windows after the first ``window_start``."""
-        ...
-
-
 class ReadAhead:
-    """The same windows, with the batch that follows the last one read in the background.
+    """Draws batches, and reads the one that follows the last in the background.
 
     What is returned depends on the arguments only; a batch that was not foreseen is read at once.
     """
 
-    def __init__(self, windows: Windows) -> None:
-        self._windows = windows
+    def __init__(self, draw: Draw, total: int) -> None:
+        self._draw, self._total = draw, total
         self._ahead: tuple[tuple[int, int], Future[npt.NDArray[np.int64]]] | None = None
         self._thread: ThreadPoolExecutor | None = None
-        self.waited = 0.0
 
-    def __len__(self) -> int:
-        """Return how many windows may be drawn in all."""
-        return len(self._windows)
-
-    def at(self, window_start: int, count: int) -> npt.NDArray[np.int64]:
+    def __call__(self, window_start: int, count: int) -> npt.NDArray[np.int64]:
         """Return (count, context + 1) tokens, the windows after the first ``window_start``."""
-        began = time.perf_counter()
         if self._ahead is not None and self._ahead[0] == (window_start, count):
             taken = self._ahead[1].result()
             self._ahead = None
         else:
-            taken = self._windows.at(window_start, count)
+            taken = self._draw(window_start, count)
         following = window_start + count
-        if self._ahead is None and following + count <= len(self):
+        other = self._ahead is not None and self._ahead[0][1] != count  # a batch of another kind
+        if not other and following + count <= self._total:
             self._thread = self._thread or ThreadPoolExecutor(1, "read-ahead")
-            reading = self._thread.submit(self._windows.at, following, count)
-            self._ahead = (following, count), reading
-        self.waited += time.perf_counter() - began
+            self._ahead = (following, count), self._thread.submit(self._draw, following, count)
         return taken

@@ -26,7 +26,6 @@ from planner.proxies._parametrization import Parametrization
 from planner.proxies._pools import BLOCK
 from planner.proxies._schedule import cooldown_start
 from planner.proxies._stepper import Stepper
-from planner.proxies._stream import ReadAhead, Stream, Windows
 from planner.proxies._tokens import make_encoder
 from planner.proxy import Context, Outcome
 from planner.run import Status, Trial
@@ -191,10 +190,7 @@ class GptProxy:
         shape = self.model_shape(trial.shape)
         factors = self.parametrization.at(shape.width, shape.layers, shape.head_dim)
         model = Gpt(shape, trial.seed, device, factors)
-        train = self.corpus.train
-        batches: Windows = Batches(train, self.context, trial.seed, self.corpus.epochs)
-        if isinstance(train, Stream):
-            batches = ReadAhead(batches)
+        batches = Batches(self.corpus.train, self.context, trial.seed, self.corpus.epochs)
         tokens = self.micro_tokens or (MICRO_TOKENS if device == "cpu" else trial.batch_tokens)
         micro, bf16 = max(1, tokens // self.context), self._bf16(device)
         return Stepper(model, trial, batches, micro=micro, bf16=bf16)

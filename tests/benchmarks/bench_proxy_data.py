@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from planner.proxies._data import Batches, Corpus, prepare
-from planner.proxies._stream import ReadAhead, Stream
+from planner.proxies._stream import Stream
 
 SHARD = 100_000_000
 VOCAB, CONTEXT = 50_257, 256
@@ -87,9 +87,6 @@ def measure(pattern: str, cache: str) -> dict[str, float]:
 
     forget(pattern)
     told["cold"], _ = rate(lambda start: batches.at(start, BATCH), last)
-    forget(pattern)
-    ahead = ReadAhead(Batches(stream, CONTEXT, seed=2))
-    told["ahead"], _ = rate(lambda start: ahead.at(start, BATCH), last)
     for _ in range(2):  # the second time from memory, as far as it fits
         told["ordered"], told["ordered_cpu"] = rate(in_order, last)
     told["shuffled"], told["shuffled_cpu"] = rate(
@@ -164,14 +161,14 @@ def report(folder: Path, gigabytes: float) -> None:
     count = max(1, round(gigabytes * 1e9 / SHARD))
     print(f"wrote {count * SHARD / 1e9:g} GB in {write_shards(folder, count):.0f} s")
     print(
-        f"{'GB':>5} {'peak MB':>8} {'prepare s':>9}   tokens/s, millions: cold, cold read ahead, "
+        f"{'GB':>5} {'peak MB':>8} {'prepare s':>9}   tokens/s, millions: cold, "
         "in order, shuffled; shuffled per CPU s"
     )
     told: dict[str, float] = {}
     for name, shards in (("0000", 1), ("000?", 10), ("????", count)):
         if shards <= count:
             told = alone(measure, str(folder / f"{name}.bin"), str(folder / f"cache{shards}"))
-            rates = ("cold", "ahead", "ordered", "shuffled", "shuffled_cpu")
+            rates = ("cold", "ordered", "shuffled", "shuffled_cpu")
             print(
                 f"{shards * SHARD / 1e9:5g} {told['memory']:8.0f} {told['prepare']:9.1f}   "
                 + ", ".join(f"{told[kind] / 1e6:.1f}" for kind in rates)
