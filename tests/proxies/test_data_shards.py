@@ -125,9 +125,10 @@ def open_shards(folder: Path) -> int:
 def test_reading_ahead_changes_nothing(tmp_path: Path) -> None:
     corpus = opened(tmp_path, shards=write_bins(tmp_path / "d"))
     batches = Batches(corpus.train, 32, 3)
-    for start in [*range(0, 80, 8), 200, 208, 4, 12, 12, len(batches) - 8]:
-        fresh = Batches(corpus.train, 32, 3)
-        assert np.array_equal(batches.at(start, 8), fresh.at(start, 8))
+    whole = Batches(corpus.train, 32, 3).at(0, len(batches))
+    steps = [(start, 8) for start in (*range(0, 200, 8), 900, 4, 12, 12, len(batches) - 8)]
+    for start, count in [*steps, (0, 1), (60, 200), (260, 200), (63, 1), (64, 64)]:
+        assert np.array_equal(batches.at(start, count), whole[start : start + count])
     assert batches.waited > 0
     with pytest.raises(DataError, match="allow more repeats"):
         batches.at(len(batches), 1)
