@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from planner.errors import DataError
-from planner.proxies._options import DataOptions, read_options
+from planner.proxies._fetch import ShardCache
+from planner.proxies._options import EVALUATION_TOKENS, DataOptions, read_options
+from planner.proxies._order import Order
 from planner.proxies._pools import (
-    EVALUATION_TOKENS,
     Pools,
     TokenSource,
     evaluation_set,
@@ -31,7 +33,9 @@ from planner.proxies._pools import (
     token_source,
 )
 from planner.proxies._python_source import python_source
+from planner.proxies._shard_pools import Drawn, ShardSource, shard_pools, shard_source
 from planner.proxies._sources import TextSource, file_source, identify
+from planner.proxies._stream import Draw, ReadAhead, Selection, Stream
 from planner.proxies._tokens import Tokens, make_encoder
 
 FORMAT = 1
@@ -42,8 +46,8 @@ FORMAT = 1
 class Corpus:
     """Training and evaluation tokens, ready to be cut into windows."""
 
-    train: Tokens
-    """Memory-mapped, 1-D."""
+    train: Tokens | Stream
+    """Memory-mapped, 1-D; or windows of shards, read as they are asked for."""
 
     validation: Tokens
     """The frozen evaluation set, memory-mapped, 1-D; cut it with :func:`windows`."""
@@ -78,35 +82,49 @@ def windows(tokens: Tokens, context: int) -> Tokens:
 class Batches:
     """Windows of training tokens in a seeded order; what it returns depends on its arguments only.
 
-    ``epochs`` is how often each window may come; a new epoch has a new order.
+    ``epochs`` is how often each window may come; a new epoch has a new order. The batch of a stream
+    that follows the last is read in the background.
     """
 
-    def __init__(self, tokens: Tokens, context: int, seed: int, epochs: int = 1) -> None:
-        self._windows = windows(tokens, context)
+    def __init__(self, tokens: Tokens | Stream, context: int, seed: int, epochs: int = 1) -> None:
+        self._draw: Draw
+        if isinstance(tokens, Stream):
+            self._count = epochs * len(tokens)
+            order = Order(tokens.counts, seed, tokens.selection.reach)
+            self._draw = ReadAhead(lambda a, n: tokens.read(*order.at(a, n)), self._count)
+        else:
+            self._draw, self._count = _drawer(windows(tokens, context), seed, epochs)
         self._epochs = epochs
-        count = len(self._windows)
-        self._order = np.concatenate(
-            [np.random.default_rng((seed, epoch)).permutation(count) for epoch in range(epochs)]
-        )
+        self.waited = 0.0
+        """Seconds spent waiting for windows so far."""
 
     def __len__(self) -> int:
         """Return how many windows may be drawn in all."""
-        return len(self._order)
+        return self._count
 
     def at(self, window_start: int, count: int) -> npt.NDArray[np.int64]:
         """Return (count, context + 1) tokens, the windows after the first ``window_start``.
 
         Raises DataError when that needs more epochs than allowed.
         """
-        if window_start + count > len(self._order):
+        if window_start + count > self._count:
             raise DataError(
                 f"training asks for {window_start + count:,} windows of text and there are "
-                f"{len(self._order):,} in {self._epochs} allowed epoch(s): train on fewer tokens, "
+                f"{self._count:,} in {self._epochs} allowed epoch(s): train on fewer tokens, "
                 f"give more text, or allow more repeats with `epochs: {self._epochs + 1}`"
             )
-        chosen = self._order[window_start : window_start + count]
-        taken: npt.NDArray[np.int64] = self._windows[chosen].astype(np.int64)
+        began = time.perf_counter()
+        taken = self._draw(window_start, count)
+        self.waited += time.perf_counter() - began
         return taken
+
+
+def _drawer(cut: Tokens, seed: int, epochs: int) -> tuple[Draw, int]:
+    """Return what draws windows of an array in order, and how many there are in all epochs."""
+    order = np.concatenate(
+        [np.random.default_rng((seed, epoch)).permutation(len(cut)) for epoch in range(epochs)]
+    )
+    return lambda start, count: cut[order[start : start + count]].astype(np.int64), len(order)
 
 
 def prepare(data: Mapping[str, Any], *, context: int, cache: Path | None = None) -> Corpus:
@@ -118,14 +136,21 @@ def prepare(data: Mapping[str, Any], *, context: int, cache: Path | None = None)
     """
     options = read_options(data)
     source = _open(options)
-    folder = (cache or _cache_folder()) / _key(options, source, context)
+    home = cache or _cache_folder()
+    folder = home / _key(options, source, context)
     if not folder.is_dir():
-        need = options.tokens_needed and -(-options.tokens_needed // context) * context + 1
-        _keep(folder, _build(options, source, need), options, context)
-    return _load(folder)
+        if isinstance(source, ShardSource):
+            drawn: Drawn | Pools = shard_pools(source, options, context, home / "tokenised")
+        else:
+            need = options.tokens_needed and -(-options.tokens_needed // context) * context + 1
+            drawn = _build(options, source, need)
+        _keep(folder, drawn, options, context)
+    return _load(folder, ShardCache(home / "fetched", options.cache))
 
 
-def _open(options: DataOptions) -> TextSource | TokenSource:
+def _open(options: DataOptions) -> TextSource | TokenSource | ShardSource:
+    if options.shards:
+        return shard_source(options)
     if options.tokens:
         return token_source(options)
     if options.files:
@@ -139,7 +164,7 @@ def _build(options: DataOptions, source: TextSource | TokenSource, need: int | N
     return text_pools(source, make_encoder(options.tokenizer), options, need)
 
 
-def _keep(folder: Path, pools: Pools, options: DataOptions, context: int) -> None:
+def _keep(folder: Path, pools: Pools | Drawn, options: DataOptions, context: int) -> None:
     """Write arrays and manifest beside their place, then rename: whole or not at all."""
     train = pools.train
     unique = _unique_tokens(train, options, context)
@@ -156,12 +181,15 @@ def _keep(folder: Path, pools: Pools, options: DataOptions, context: int) -> Non
         "epochs": options.epochs,
         "notes": notes,
     }
+    if isinstance(train, Selection):
+        manifest["selection"] = train.to_json()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder.parent) as place:
             draft = Path(place) / "corpus"
             draft.mkdir()
-            np.save(draft / "train.npy", train)
+            if not isinstance(train, Selection):
+                np.save(draft / "train.npy", train)
             np.save(draft / "validation.npy", validation)
             (draft / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             draft.rename(folder)
@@ -170,9 +198,12 @@ def _keep(folder: Path, pools: Pools, options: DataOptions, context: int) -> Non
             raise DataError(f"the prepared corpus cannot be kept in {folder}: {error}") from error
 
 
-def _unique_tokens(train: Tokens, options: DataOptions, context: int) -> int:
+def _unique_tokens(train: Tokens | Selection, options: DataOptions, context: int) -> int:
     """Return the targets whole windows offer; DataError when the sweep needs more."""
-    unique = max(0, len(train) - 1) // context * context
+    if isinstance(train, Selection):
+        unique = sum(train.counts) * context
+    else:
+        unique = max(0, len(train) - 1) // context * context
     need = options.tokens_needed or context
     if unique * options.epochs >= need:
         return unique
@@ -185,12 +216,17 @@ def _unique_tokens(train: Tokens, options: DataOptions, context: int) -> int:
     )
 
 
-def _load(folder: Path) -> Corpus:
+def _load(folder: Path, cache: ShardCache) -> Corpus:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        train = np.load(folder / "train.npy", mmap_mode="r", allow_pickle=False)
+        train: Tokens | Stream
+        if "selection" in manifest:
+            selection = Selection.from_json(manifest.pop("selection"))
+            train = Stream(selection, manifest["vocab"], cache)
+        else:
+            train = np.load(folder / "train.npy", mmap_mode="r", allow_pickle=False)
         validation = np.load(folder / "validation.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"the prepared corpus in {folder} is damaged ({error}): delete that folder and start "
             "again"
@@ -199,15 +235,20 @@ def _load(folder: Path) -> Corpus:
     return Corpus(train=train, validation=validation, **manifest)
 
 
-def _key(options: DataOptions, source: TextSource | TokenSource, context: int) -> str:
+def _key(options: DataOptions, source: TextSource | TokenSource | ShardSource, context: int) -> str:
     """Hash what decides the content: the options, the state of the files, the window length."""
     tokenizer = Path(options.tokenizer)
     state = [source.identity, identify(tokenizer) if tokenizer.is_file() else None]
-    text = json.dumps([FORMAT, asdict(options), state, context], sort_keys=True)
+    told = asdict(options)
+    if not options.shards:  # so that what was prepared before there were shards is still found
+        del told["shards"], told["cache"]
+    text = json.dumps([FORMAT, told, state, context], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _content_hash(tokens: Tokens) -> str:
+def _content_hash(tokens: Tokens | Selection) -> str:
+    if isinstance(tokens, Selection):
+        return tokens.content_hash
     head = f"{tokens.dtype.str} {len(tokens)} ".encode()
     return hashlib.sha256(head + np.ascontiguousarray(tokens).tobytes()).hexdigest()[:16]
 

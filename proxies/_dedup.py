@@ -82,6 +82,25 @@ class Deduplicator:
         self._marks.update(marks)
         return True
 
+    def leaks(self, text: bytes) -> bool:
+        """Say whether a training document repeats validation; it is counted, not remembered.
+
+        For data of any size: the memory is that of the documents admitted, nothing else.
+        """
+        normal = b" ".join(text.lower().split())
+        if hashlib.sha256(normal).digest() in self._texts:
+            self.exact += 1
+            return True
+        if self._leaks(fingerprint(normal)):
+            self.near += 1
+            return True
+        return False
+
+    @property
+    def protected(self) -> str:
+        """A hash of the documents admitted so far."""
+        return hashlib.sha256(b"".join(sorted(self._texts))).hexdigest()[:16]
+
     @property
     def overlap(self) -> float:
         """Share of the validation text's shingles that also stand in admitted training text."""

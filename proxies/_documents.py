@@ -13,13 +13,17 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from planner.errors import DataError
+from planner.proxies._tokens import Tokens
+
+Document = bytes | Tokens
+"""UTF-8 text, or token ids."""
 
 PIECE = 2**16
 """Bytes of plain text that become one document."""
@@ -56,38 +60,60 @@ def read_records(path: Path, field: str) -> Iterator[bytes]:
     """Yield the documents of a record file as UTF-8 bytes."""
     try:
         yield from (_rows if path.name.endswith(".parquet") else _lines)(path, field)
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError, pa.ArrowException) as error:
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def _lines(path: Path, field: str) -> Iterator[bytes]:
-    with _open(path) as file:
+    with path.open("rb") as packed, unpacked(packed, path.name) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 yield _text_of(line, field, f"{path}, line {number}")
 
 
-def _open(path: Path) -> IO[bytes]:
-    if path.name.endswith(".gz"):
-        return cast(IO[bytes], gzip.open(path))
-    if path.name.endswith(".zst"):
-        return io.BufferedReader(zstandard.open(path))
-    return path.open("rb")
+def unpacked(file: IO[bytes], name: str) -> IO[bytes]:
+    """Return what a file holds that is packed as its name says."""
+    if name.endswith(".gz"):
+        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+    if name.endswith((".zst", ".zstd")):
+        # pyarrow's reader, unlike zstandard's, notices where a stream was cut short.
+        return io.BufferedReader(pa.CompressedInputStream(file, "zstd"))
+    return file
 
 
 def _text_of(line: bytes, field: str, place: str) -> bytes:
+    text = field_of(line, field, place)
+    if not isinstance(text, str):
+        raise DataError(f"{place} has no text under {field!r} but {type(text).__name__}")
+    return text.encode("utf-8", "replace")
+
+
+def field_of(line: bytes, field: str, place: str) -> Any:  # noqa: ANN401 - a value out of JSON
+    """Return what a line of JSON has under a key. Raises DataError."""
     try:
         record = json.loads(line)
     except ValueError as error:
         raise DataError(f"{place} is not JSON: {error}") from error
-    text = record.get(field) if isinstance(record, dict) else None
-    if not isinstance(text, str):
+    if not isinstance(record, dict) or record.get(field) is None:
         keys = ", ".join(record) if isinstance(record, dict) else type(record).__name__
         raise DataError(
             f"{place} has no text under {field!r} (it has: {keys}): name the right one with "
             "`field:`"
         )
-    return text.encode("utf-8", "replace")
+    return record[field]
+
+
+def content(value: Any, place: str) -> Document:  # noqa: ANN401 - a value out of JSON
+    """Return text as UTF-8, a list of whole numbers as ids. Raises DataError."""
+    return value.encode("utf-8", "replace") if isinstance(value, str) else ids_of(value, place)
+
+
+def ids_of(value: Any, place: str) -> Tokens:  # noqa: ANN401 - a list out of JSON, or an array
+    """Return a list of whole numbers as an array. Raises DataError."""
+    ids = np.asarray(value)
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise DataError(f"{place} holds {ids.dtype}: text or a list of whole numbers is needed")
+    return ids
 
 
 def _rows(path: Path, field: str) -> Iterator[bytes]:

@@ -41,6 +41,9 @@ SAVE_SECONDS, SAVE_SHARE = 60.0, 0.05
 """... and at the first report so long after the last save, or later where saving itself takes more
 than this share of the time. When it saves never changes what it saves."""
 
+WAIT_SECONDS, WAIT_SHARE = 10.0, 0.05
+"""Waiting for data is worth a note when it took so long, and this share of the training."""
+
 
 @dataclass
 class Monitor:
@@ -92,6 +95,7 @@ class Training:
         self.rates = learning_rates(self.trial)
         self.meter = DeviceMeter(str(self.model.flat.device))
         self._saved, self._saving = time.monotonic(), 0.0
+        self._seconds = self._waited = 0.0
 
     def run(self) -> str:
         """Train to the end; return what stopped the run before it, or nothing."""
@@ -160,17 +164,32 @@ class Training:
         if self.trouble and self.trial.schedule.name != "finder":
             return
         clipped = float((norm > self.trial.clip).float().mean()) if self.trial.clip > 0 else 0.0
+        seconds = time.perf_counter() - begin
+        self._seconds, waited = self._seconds + seconds, self.stepper.batches.waited
         told = {
             "loss": float(loss.mean()),
             "lr": float(rates[stop - 1]),
             "grad_norm": float(norm.mean()),
             "clip_share": clipped,
-            "tokens_per_second": (stop - done) * batch / (time.perf_counter() - begin),
+            "tokens_per_second": (stop - done) * batch / seconds,
+            "loader_wait": (waited - self._waited) / seconds,
             **self._noise(pairs),
         }
+        self._waited = waited
         self.reports.append({"tokens": stop * batch, **told})
         self.meter.look()
         self.ctx.report(tokens=stop * batch, **told)
+
+    @property
+    def loader_note(self) -> str:
+        """Say that training waited for its data, where it did so for long."""
+        waited = self.stepper.batches.waited
+        if waited < max(WAIT_SECONDS, WAIT_SHARE * self._seconds):
+            return ""
+        return (
+            f"waited {waited / self._seconds:.0%} of its time for data: a faster disk, a larger "
+            "`cache:`, or shards on this machine would help"
+        )
 
     def _noise(self, pairs: Collection[tuple[Tensor, Tensor]]) -> dict[str, float]:
         """Return the mean squared norms of (the step's, the other batch's) gradients, if any."""

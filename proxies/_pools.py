@@ -19,16 +19,12 @@ import numpy as np
 
 from planner.errors import DataError
 from planner.proxies._dedup import Deduplicator
-from planner.proxies._options import DataOptions
+from planner.proxies._options import EVALUATION_TOKENS, DataOptions
 from planner.proxies._sources import SHARE, TextSource, expand, identify
 from planner.proxies._tokens import Encoder, Tokens, check_ids, open_tokens, smallest_dtype
 
-EVALUATION_TOKENS = 2**18
 FEWEST_EVALUATION_TOKENS = 2**14
 """A short text may shrink the evaluation set to this when its size was not asked for."""
-
-POOL = 8
-"""Held-out tokens read for each token of the evaluation set."""
 
 BLOCK = 1024
 
@@ -66,10 +62,10 @@ def token_pools(source: TokenSource, options: DataOptions, need: int | None) -> 
     """Read ready-made tokens: the first ``need`` of the file, and its tail or the other file."""
     tokens = open_tokens(source.train, options.dtype)
     if source.validation is not None:
-        held_out = open_tokens(source.validation, options.dtype)[: _pool_size(options)]
+        held_out = open_tokens(source.validation, options.dtype)[: options.pool_tokens]
         note = f"validation is {source.validation.name}"
     else:
-        tail = min(math.ceil(SHARE * len(tokens)), _pool_size(options))
+        tail = min(math.ceil(SHARE * len(tokens)), options.pool_tokens)
         tokens, held_out = tokens[:-tail], tokens[-tail:]
         note = f"validation is cut from the last {tail:,} tokens of {source.train.name}"
     tokens = tokens[:need]
@@ -95,7 +91,7 @@ def text_pools(
         split.validation,
         lambda text: seen.admit(text, protect=True),
         encoder,
-        _pool_size(options),
+        options.pool_tokens,
     )
     train, bytes_per_token = _fill(split.train, seen.admit, encoder, need)
     drops = (
@@ -138,10 +134,6 @@ def _fill(
             count += len(parts[-1])
             size += len(text)
     return np.concatenate(parts)[:need], size / max(1, count)
-
-
-def _pool_size(options: DataOptions) -> int:
-    return POOL * (options.evaluation_tokens or EVALUATION_TOKENS)
 
 
 def _single(pattern: str) -> Path:

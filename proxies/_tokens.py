@@ -98,15 +98,21 @@ def open_tokens(path: Path, dtype: str) -> Tokens:
             "right `dtype:` (uint8, uint16 or uint32), or write the file again"
         )
     tokens = np.memmap(path, dtype=dtype, mode="r")
-    if dtype == "uint16" and len(tokens) > 1 and not tokens[1 : 2**16 : 2].any():
-        raise DataError(
-            f"{path}: every second uint16 is 0, which is what uint32 tokens look like: write "
-            "`dtype: uint32`"
-        )
+    check_width(tokens, dtype, path)
     return tokens
 
 
-def check_ids(tokens: Tokens, vocab: int, path: Path) -> None:
+def check_width(tokens: Tokens, dtype: str, path: Path | str) -> None:
+    """Raise DataError when uint16 tokens look like wider ones."""
+    if dtype == "uint16" and len(tokens) > 1 and not tokens[1 : 2**16 : 2].any():
+        wide = "uint32" if len(tokens) < 4 or tokens[2 : 2**16 : 4].any() else "int64"
+        raise DataError(
+            f"{path}: every second uint16 is 0, which is what {wide} tokens look like: write "
+            f"`dtype: {wide}`"
+        )
+
+
+def check_ids(tokens: Tokens, vocab: int, path: Path | str) -> None:
     """Raise DataError when an id lies outside [0, vocab)."""
     low, high = int(tokens.min()), int(tokens.max())
     if low < 0 or high >= vocab:

@@ -119,7 +119,7 @@ class GptProxy:
     @cached_property
     def vocab(self) -> int:
         """The vocabulary, from the tokenizer alone where text is read; sizes need nothing more."""
-        if "tokens" in self.data:
+        if "tokens" in self.data or ("shards" in self.data and "vocab" in self.data):
             return int(self.data.get("vocab") or self.corpus.vocab)
         return make_encoder(str(self.data.get("tokenizer", "bytes"))).vocab
 
@@ -224,7 +224,8 @@ class GptProxy:
         told = dict(outcome.metrics) | training.meter.metrics() | stepper.metrics()
         if training.measured:
             told |= stepper.measured_metrics(training.measured)
-        note = "; ".join(filter(None, (training.note, stepper.note, outcome.note)))
+        notes = training.note, training.loader_note, stepper.note, outcome.note
+        note = "; ".join(filter(None, notes))
         return replace(outcome, note=note, metrics=told)
 
     def coordinates(self, trial: Trial, device: str = "cpu") -> Mapping[str, list[float]]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import fsspec
 import pytest
 
+from planner.proxies import _places
 from tests.proxies.gpt_trials import CONTEXT
 from tests.proxies.recorder import Recorder
 from tests.proxies.toy_tokens import write_tokens
@@ -24,3 +26,13 @@ def proxy(data, tmp_path_factory, monkeypatch):
 
     monkeypatch.setenv("PLANNER_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     return GptProxy(data, context=CONTEXT, head_dim=8)
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """Return an empty store in memory, with no pauses between attempts."""
+    monkeypatch.setattr(_places, "PAUSE_SECONDS", 0.0)
+    fs = fsspec.filesystem("memory")
+    fs.store.clear()
+    yield fs
+    fs.store.clear()

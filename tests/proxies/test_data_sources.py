@@ -123,6 +123,7 @@ def test_training_text_that_repeats_validation_is_dropped(tmp_path: Path) -> Non
         ("a.jsonl.gz", b"plain", "cannot be read"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}', mtime=0)[:-9], "cannot be read"),
         ("a.jsonl.zst", b"plain", "cannot be read"),
+        ("a.jsonl.zst", zstandard.compress(b'{"text": "x"}\n' * 99)[:-4], "cannot be read"),
         ("a.parquet", b"plain", "cannot be read"),
         ("a.pdf", b"plain", "text is read from .txt"),
         ("a.bin", b"plain", "under `tokens:`"),
