@@ -112,5 +112,6 @@ class Observations:
             decay_ratio=column([r.trial.schedule.decay_ratio for r in done]),
             final_lr_ratio=column([r.trial.schedule.final_lr_ratio for r in done]),
             schedule=np.array([r.trial.schedule.name for r in done], dtype=np.str_),
+            unique_tokens=column([r.metrics.get("unique_tokens", np.nan) for r in done]),
             status=np.array([r.status.value for r in done], dtype=np.str_),
         )

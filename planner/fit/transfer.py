@@ -47,10 +47,13 @@ from planner.fit.lr_forms import FORMS
 from planner.fit.lr_law import LrLaw, fit_lr_law
 from planner.fit.parametrization import transfer_prior, uncovered
 from planner.fit.priors import PUBLISHED_FLOPS, Priors
+from planner.fit.priors_unpublished import unpublished
+from planner.fit.scaling_rule import batch_rule
 from planner.fit.transfer_findings import form_findings, transfer_findings
 from planner.fit.warmup import WarmupFit, fit_warmup
 from planner.run import Run
 from planner.shape import Size
+from planner.words import TOKENS
 
 SCHEMA_VERSION = 1
 DRAWS = 1000
@@ -228,6 +231,7 @@ def fit_hyper(
     prior: Priors | None = None,
     joint: bool = False,
     parametrization: str = "sp",
+    unit: str = TOKENS,
 ) -> HyperFit:
     """Fit learning rate, batch and warmup to whatever the runs hold; never refuses.
 
@@ -239,7 +243,7 @@ def fit_hyper(
     """
     runs = usable(runs)
     measured = seed_noise(runs)
-    beliefs = prior or transfer_prior(_published_at_anchor(runs), parametrization)
+    beliefs = prior or transfer_prior(_beliefs_at_anchor(runs, unit), parametrization)
     noise = noise_of_one_run(measured, beliefs)
     cells = find_cells(runs, beliefs, noise)
     located = batch_sweeps(cells, beliefs, noise)
@@ -273,19 +277,22 @@ def fit_hyper(
             *transfer_findings(cells, sweeps, lr_law, batch_law, beliefs),
             *form_findings(forms),
             *uncovered(parametrization),
+            *(batch_rule(cells, beliefs) if unit != TOKENS else ()),
         ),
     )
 
 
-def _published_at_anchor(runs: Sequence[Run]) -> Priors:
-    """Return the published beliefs at the size and horizon with most cells."""
+def _beliefs_at_anchor(runs: Sequence[Run], unit: str) -> Priors:
+    """Return the beliefs at the size and horizon with most cells: published ones for tokens."""
     places = [
         (first.size.params_matmul, first.size.params_non_embedding, float(first.trial.tokens))
         for first in (group[0] for group in group_cells(runs))
     ]
     if not places:
-        return Priors.published()
+        return Priors.published() if unit == TOKENS else unpublished(unit)
     params, non_embedding, tokens = max(places, key=lambda p: (places.count(p), -p[0], -p[2]))
+    if unit != TOKENS:
+        return unpublished(unit, params, tokens)
     return replace(Priors.published(non_embedding, tokens), params=params)
 
 

@@ -43,11 +43,11 @@ class Memory:
             self._keys[id(entry)] = known
         return known[1]
 
-    def hyper(self, runs: RunsByStage, parametrization: str) -> HyperFit:
+    def hyper(self, runs: RunsByStage, recipe: Mapping[str, Any]) -> HyperFit:
         """Fit learning rate and batch, unless these very runs were fitted last."""
         asked = _keys(runs)
         if self._hyper is None or self._hyper[0] != asked:
-            self._hyper = asked, fit_hyper_of(runs, parametrization)
+            self._hyper = asked, fit_hyper_of(runs, recipe)
         return self._hyper[1]
 
     def loss(self, runs: RunsByStage, hyper: HyperFit) -> LossFit:
@@ -103,7 +103,7 @@ class StudyState:
     def hyper(self) -> HyperFit:
         """What the runs so far say of learning rate, batch, warmup and weight decay."""
         speak = {stage: self.runs_of(stage) for stage in (*HYPER_STAGES, *DECAY_STAGES)}
-        return self.memory.hyper(speak, self.recipe.get("parametrization", "sp"))
+        return self.memory.hyper(speak, self.recipe)
 
     @property
     def loss(self) -> LossFit:
