@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 TOKENS = "tokens"
 NAMES = ("name", "code", "method")
@@ -44,14 +44,15 @@ def retold(record: Told, unit: str) -> Told:
 
     Names and mappings stay as they are: they are columns and keys.
     """
-    told: Any = record
-    if unit == TOKENS:
-        return record
-    if isinstance(record, str) and type(record) is str:
-        told = in_unit(record, unit)
-    elif isinstance(record, tuple):
-        told = tuple(retold(each, unit) for each in record)
-    elif is_dataclass(record) and not isinstance(record, type):
+    return record if unit == TOKENS else cast(Told, _retold(record, unit))
+
+
+def _retold(record: Any, unit: str) -> Any:  # noqa: ANN401 - whatever a record holds
+    if type(record) is str:  # an enumeration's member is a name
+        return in_unit(record, unit)
+    if isinstance(record, tuple):
+        return tuple(_retold(each, unit) for each in record)
+    if is_dataclass(record) and not isinstance(record, type):
         spoken = (f.name for f in fields(record) if f.init and f.name not in NAMES)
-        told = replace(record, **{f: retold(getattr(record, f), unit) for f in spoken})
-    return told
+        return replace(record, **{f: _retold(getattr(record, f), unit) for f in spoken})
+    return record

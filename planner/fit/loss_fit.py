@@ -87,7 +87,7 @@ class LossFit:
         return law_named(self.law).predict(self.draws, *at, self.unique_at(at[0]))
 
     def unique_at(self, params: Floats) -> Floats | None:
-        """Return the distinct tokens behind every point, shape (n,); None where data are endless."""
+        """Return the distinct tokens behind every point, shape (n,); None: data are endless."""
         if self.unique_tokens is None:
             return None
         return np.full(np.shape(params), self.unique_tokens, dtype=np.float64)
