@@ -168,7 +168,9 @@ def facts_of(study: Study) -> dict[str, Any]:
     """Return what the proxies were trained with, to be held against the target."""
     recipe, data = study.env["recipe"], study.space.data
     shared = {
-        name: recipe[name] for name in ("vocab", "context", "parametrization") if name in recipe
+        name: recipe[name]
+        for name in ("vocab", "context", "parametrization", "least_batch")
+        if name in recipe
     }
     if study.family is None:
         return shared

@@ -120,7 +120,7 @@ def _arrays(path: Path) -> Images:
                     "with numpy.savez(path, images=..., labels=...)"
                 )
             pixels, labels = held["images"], held["labels"]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as arrays: {error}") from error
     return _as_images(path, pixels, labels)
 

@@ -77,7 +77,8 @@ def make_plan(evidence: Evidence, objective: Objective, *, family: Family | None
     evidence = replace(evidence, loss=fit)
     buildable = family_for(family, fit)
     chosen = _allocation(fit, objective, buildable)
-    chosen, hypers, losses = _placed(evidence, chosen, min_batch_tokens(buildable))
+    least_batch = int(evidence.facts.get("least_batch", min_batch_tokens(buildable)))
+    chosen, hypers, losses = _placed(evidence, chosen, least_batch)
     lr = next((d.estimate for d in hypers if d.name == "lr"), None)
     curvature = evidence.hyper.k_high.value if evidence.hyper else 0.0
     doubts = plan_findings(fit, objective, chosen, family, evidence.facts)

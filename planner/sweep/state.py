@@ -137,7 +137,7 @@ class StudyState:
 
     @cached_property
     def min_batch_tokens(self) -> int:
-        """One sequence, the smallest batch there is; 1 for a black box."""
+        """One sequence, the smallest batch there is; what its recipe says, or 1, for a black box."""
         if self.transformer is None:
-            return 1
+            return int(self.recipe.get("least_batch", 1))
         return self.transformer.model_shape(self.layout.anchor.shape).context
