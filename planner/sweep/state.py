@@ -137,7 +137,7 @@ class StudyState:
 
     @cached_property
     def min_batch_tokens(self) -> int:
-        """One sequence, the smallest batch there is; what its recipe says, or 1, for a black box."""
+        """The smallest batch: one sequence; for a black box what its recipe says, or 1."""
         if self.transformer is None:
             return int(self.recipe.get("least_batch", 1))
         return self.transformer.model_shape(self.layout.anchor.shape).context

@@ -3,7 +3,7 @@
 Each study is the shipped search space under another seed, run by the command line. Printed are wall
 and CPU minutes of the command and all its workers, the held-out losses that were predicted before
 they were trained, and the held-out accuracies against a map from cross-entropy fitted to the ladder
-alone. Target: at most 4 minutes on two cores to itself, held-out losses inside their 90 % intervals.
+alone. Target: at most 4 minutes on two free cores, held-out losses inside their 90 % intervals.
 
     python -m tests.benchmarks.bench_proxy_image [SEEDS] [DOTTED.PATH=VALUE ...]
 """
