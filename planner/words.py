@@ -12,13 +12,15 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
 TOKENS = "tokens"
+PHRASES = (("(in sequences) ", ""), (" a image", " an image"))
+"""What else has to change with the word."""
 NAMES = ("name", "code", "method")
 """Fields of records that hold a name or a note of origin, no sentence."""
 
 Told = TypeVar("Told")
 
-_WORD = re.compile(r"(?<![\w.-])([Tt])oken(s?)(?![\w-]|:)")
-"""The word by itself: not batch_tokens, --unique-tokens nor the key `tokens:`."""
+_WORD = re.compile(r"(?<![\w.`{-])([Tt])oken(s?)(?![\w-])")
+"""The word by itself: not batch_tokens, --unique-tokens nor the key in `tokens: path`."""
 
 
 def unit_of(recipe: Mapping[str, Any]) -> str:
@@ -36,7 +38,10 @@ def in_unit(sentence: str, unit: str) -> str:
         said = unit if found[2] else one
         return said.capitalize() if found[1] == "T" else said
 
-    return _WORD.sub(word, sentence)
+    told = _WORD.sub(word, sentence)
+    for before, after in PHRASES:
+        told = told.replace(before, after)
+    return told
 
 
 def retold(record: Told, unit: str) -> Told:

@@ -7,13 +7,20 @@ from planner.words import in_unit, retold, unit_of
 
 
 def test_sentences_speak_of_images_and_keys_of_tokens():
-    said = "Tokens a run saw: 5M tokens, one token at a time; nats per token, batch_tokens"
+    said = "Tokens a run saw: 5M tokens: one token at a time; nats per token, batch_tokens"
     assert in_unit(said, "images") == (
-        "Images a run saw: 5M images, one image at a time; nats per image, batch_tokens"
+        "Images a run saw: 5M images: one image at a time; nats per image, batch_tokens"
     )
-    for key in ("--unique-tokens 5M", "tokens_per_run", "tokens: train.bin", "tokenizer"):
+    for key in (
+        "--unique-tokens 5M",
+        "tokens_per_run",
+        "`tokens: path`",
+        "{tokens: train.bin}",
+        "tokenizer",
+    ):
         assert in_unit(key, "images") == key
     assert in_unit(said, "tokens") == said
+    assert in_unit("every matrix a token meets", "images") == "every matrix an image meets"
 
 
 def test_a_record_is_retold_but_for_its_names():

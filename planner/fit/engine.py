@@ -129,7 +129,10 @@ def _doubts(observations: Observations, chosen: LawFit, fit: LossFit) -> tuple[F
     doubts = check_fit(observations, theta, fit.status, fit.sigma, fit.draws, chosen.law)
     checked = cross_check(observations, chosen.law, theta, fit.draws)
     bias = (checked.finding,) if checked is not None and checked.finding else ()
-    return (*check_points(observations), *doubts, *bias)
+    points = check_points(observations)
+    if chosen.law.extra == "unique_tokens":
+        points = tuple(doubt for doubt in points if doubt.code != "repeated-tokens")
+    return (*points, *doubts, *bias)
 
 
 def _range(observations: Observations) -> FitRange:

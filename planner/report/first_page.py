@@ -24,6 +24,8 @@ NAMES: Mapping[str, str] = {
     "clip": "Gradient clipping",
     "loss": "Expected loss",
     "accuracy": "Expected accuracy",
+    "epochs": "Epochs",
+    "steps": "Steps",
 }
 """How decisions are called on the page; any other keeps its own name."""
 COUNTED = ("parameters", "tokens", "nats", "passes", "images")
