@@ -35,6 +35,7 @@ from planner.sweep.watch import LiveWatch, Meter, PlainWatch, Watch, describe
 from planner.sweep.watch_json import JsonWatch
 from planner.sweep.worth import Worth, further_runs
 from planner.units import format_count
+from planner.words import TOKENS, unit_of
 
 STEERING = ("seed", "proxy", "data", "shapes", "lr", "batch_tokens", "horizons", "stages")
 """The parts of a space that decide the rounds: a study keeps them for life."""
@@ -78,8 +79,8 @@ def run_campaign(
 
 def print_prices(space: SearchSpace) -> None:
     """Print every stage with its trials, its price and its worst case. Writes nothing."""
-    layout = prepare(space).layout
-    Console().print(_price_table(space, layout))
+    setup = prepare(space)
+    Console().print(_price_table(space, setup.layout, unit_of(setup.recipe)))
 
 
 def print_next(folder: Path, *, as_json: bool) -> None:
@@ -197,12 +198,15 @@ def _on_ray(choice: ExecutorChoice) -> Executor:
 
 def _watch(stack: ExitStack, setup: Setup, ledger: Ledger) -> Watch:
     kind, space = LiveWatch if sys.stderr.isatty() else PlainWatch, setup.space
-    meter = Meter(setup.layout, space.budget.flops, ledger, space.executor.processes, space.price)
+    slots, unit = space.executor.processes, unit_of(setup.recipe)
+    meter = Meter(setup.layout, space.budget.flops, ledger, slots, space.price, unit)
     watch = kind(meter)
     return stack.enter_context(watch) if isinstance(watch, LiveWatch) else watch
 
 
-def _price_table(space: SearchSpace, layout: Layout) -> Table:
+def _price_table(space: SearchSpace, layout: Layout, unit: str) -> Table:
+    needed = format_count(layout.tokens_needed)
+    data = f"{needed} distinct tokens needed" if unit == TOKENS else f"at most {needed} {unit} seen"
     table = Table(
         "stage",
         "trials",
@@ -211,8 +215,7 @@ def _price_table(space: SearchSpace, layout: Layout) -> Table:
         title=f"{space.study}: budget {space.budget.flops:.3g} FLOPs",
         caption=(
             f"ladder up to C_max = {layout.c_max:.3g} FLOPs, {len(layout.ladder)} cells; "
-            f"held-out rung at {layout.held_out_flops:.3g} FLOPs; "
-            f"{format_count(layout.tokens_needed)} distinct tokens needed"
+            f"held-out rung at {layout.held_out_flops:.3g} FLOPs; {data}"
         ),
     )
     for stage in layout.stages:

@@ -29,9 +29,9 @@ class Observations:
     """Decayed losses of runs that ended well; all arrays have shape (n,), nan where unknown.
 
     ``params`` follows ``n_convention`` (params_matmul | params_non_embedding | params_total |
-    unspecified), ``flops`` follows ``flops_convention`` (6N+attn | 6ND | table). ``group`` names
-    what is independent: rows that share a group (forks of one trunk, checkpoints of one run) are
-    resampled together.
+    unspecified), ``flops`` follows ``flops_convention`` (6N+attn | 6ND | table | counted; the last
+    by a proxy that is no language model). ``group`` names what is independent: rows that share a
+    group (forks of one trunk, checkpoints of one run) are resampled together.
 
     The optional columns serve the doubts of :mod:`planner.fit.check` and the forms that need them;
     left out, they are nan, "" or False in every row. ``epochs`` is tokens / unique_tokens,
@@ -97,6 +97,7 @@ class Observations:
         def column(values: Sequence[float]) -> Floats:
             return np.asarray(values, dtype=np.float64)
 
+        unique = column([r.metrics.get("unique_tokens", np.nan) for r in done])
         return cls(
             params=column([r.size.params_matmul for r in done]),
             tokens=column([r.tokens for r in done]),
@@ -112,5 +113,7 @@ class Observations:
             decay_ratio=column([r.trial.schedule.decay_ratio for r in done]),
             final_lr_ratio=column([r.trial.schedule.final_lr_ratio for r in done]),
             schedule=np.array([r.trial.schedule.name for r in done], dtype=np.str_),
+            flops_convention="counted" if np.isfinite(unique).any() else "6N+attn",
+            unique_tokens=unique,
             status=np.array([r.status.value for r in done], dtype=np.str_),
         )

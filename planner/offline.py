@@ -22,6 +22,7 @@ from planner.fitting import (
 from planner.plan.make import Evidence, make_plan
 from planner.plan.objective import Objective, objective_from_options
 from planner.plan.plan import Plan
+from planner.plan.samples import by_recipe
 from planner.report.page import write_report
 from planner.report.study import ReportInput, StageSummary
 from planner.schedules import FILE as SCHEDULE
@@ -29,6 +30,7 @@ from planner.schedules import schedule_file
 from planner.study import Conclusion, Study, conclude, facts_of, provenance_of, read_study
 from planner.study import write_json as _write
 from planner.units import format_count, format_interval
+from planner.words import retold, unit_of
 
 DEFAULT_REACH = 100.0
 """Without a target the plan is for this many times the largest proxy (contracts.md section 3)."""
@@ -96,9 +98,17 @@ def plan_study(study: Study, found: Conclusion, objective: Objective) -> Plan:
     family: Family = study.family or BlackBox.of([run.size for run in study.ledger.runs.values()])
     facts, origin = facts_of(study), provenance_of(study)
     evidence = Evidence(
-        found.loss, found.hyper, found.judgement, found.findings, facts, origin, found.schedule
+        found.loss,
+        found.hyper,
+        found.judgement,
+        found.findings,
+        facts,
+        origin,
+        found.schedule,
+        found.accuracy,
     )
-    return make_plan(evidence, objective, family=family)
+    plan = make_plan(evidence, objective, family=family)
+    return retold(by_recipe(plan, study.env["recipe"]), unit_of(study.env["recipe"]))
 
 
 def write_study_report(study: Study, found: Conclusion, plan: Plan, folder: Path) -> Path:

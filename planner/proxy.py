@@ -99,13 +99,15 @@ class Proxy(Protocol):
     ``capabilities`` declares what the proxy can do beyond training from scratch: ``"fork"`` (start
     from a trunk's checkpoint), ``"resume"`` (continue from its own checkpoint folder),
     ``"finder"`` (an LR range test), ``"coordinates"`` (see :class:`CoordinateProxy`),
-    ``"train_many"`` (see :class:`StackingProxy`) and
+    ``"train_many"`` (see :class:`StackingProxy`), ``"subset"`` (a shape's ``unique`` bounds the
+    data its run may see, and metrics tell ``unique_tokens``) and
     ``"noise_scale"``: where its options ask for it, curves hold grad_sq_small and grad_sq_big,
     squared norms of unclipped mean gradients at the same weights, and metrics batch_small,
     batch_big (tokens) and measured_tokens (what that cost besides). ``recipe`` is the proxy's
     share of every trial key: its version, the hashes of training and evaluation data, precision,
-    parametrisation; asking for it may prepare the data.
-    A proxy that cannot make every batch has an attribute ``min_batch_tokens``: the smallest.
+    parametrisation; asking for it may prepare the data. Where the proxy's tokens are none, the
+    recipe says what they are as ``unit`` (:mod:`planner.words`); a proxy that cannot make every
+    batch names the smallest there as ``least_batch``.
     """
 
     capabilities: frozenset[str]

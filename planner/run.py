@@ -13,6 +13,9 @@ from typing import Any
 
 from planner.shape import Size
 
+UNIQUE = "unique"
+"""The key of a shape that bounds how many different tokens (images) its run may see."""
+
 
 class Status(StrEnum):
     """How a trial ended. Only ``DONE`` losses are values; the others are bounds (censored)."""

@@ -100,7 +100,10 @@ class BatchAxis(Axis):
 
 
 class Horizons(Part):
-    """Tokens per run of the ladder, rising; with ``forks`` one trunk serves several of them."""
+    """Tokens per run of the ladder, rising; with ``forks`` one trunk serves several of them.
+
+    ``unique`` lists smaller data sets (distinct tokens or images) the ladder is trained on as well.
+    """
 
     tokens_per_run: Annotated[tuple[Tokens, ...], Field(min_length=1)] = (
         1_000_000,
@@ -108,8 +111,9 @@ class Horizons(Part):
         4_000_000,
     )
     forks: bool = True
+    unique: tuple[Tokens, ...] = ()
 
-    @field_validator("tokens_per_run")
+    @field_validator("tokens_per_run", "unique")
     @classmethod
     def _rising(cls, tokens: tuple[int, ...]) -> tuple[int, ...]:
         if any(b <= a for a, b in pairwise(tokens)):

@@ -10,11 +10,13 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from planner._derived import noted_standings
 from planner._log import replace_file
@@ -23,8 +25,9 @@ from planner.curve import Curve
 from planner.decide.evidence import fit_hyper_of, fit_loss_of, judge_held_out
 from planner.decide.schedule import ScheduleEvidence
 from planner.decide.standing import Standing
-from planner.errors import LedgerError, SpaceError, TableError
+from planner.errors import EvidenceError, LedgerError, SpaceError, TableError
 from planner.finding import Finding, Severity
+from planner.fit.error_map import ErrorMap, fit_error_map
 from planner.fit.held_out import Judgement, Prediction
 from planner.fit.hyper_fit import HyperFit
 from planner.fit.loss_fit import LossFit
@@ -57,7 +60,7 @@ class Study:
     @property
     def hyper(self) -> HyperFit:
         """What the runs say of learning rate, batch, warmup and weight decay."""
-        return fit_hyper_of(self.runs_by_stage, self.parametrization)
+        return fit_hyper_of(self.runs_by_stage, self.env["recipe"])
 
     @property
     def parametrization(self) -> str:
@@ -98,6 +101,7 @@ class Conclusion:
     judgement: Judgement | None
     findings: tuple[Finding, ...]
     schedule: ScheduleEvidence
+    accuracy: ErrorMap | None
 
 
 def read_study(folder: Path) -> Study:
@@ -145,14 +149,28 @@ def conclude(study: Study) -> Conclusion:
     claims = claim_findings(study.folder, ended, shortest, study.parametrization)
     schedule = schedule_of(study.folder, study.ledger.hash(), ended, curves)
     findings = (*_sweep_findings(study), *unread, *claims, *witnesses)
-    return Conclusion(loss, hyper, judgement, findings, schedule)
+    return Conclusion(loss, hyper, judgement, findings, schedule, accuracy_map(ended))
+
+
+def accuracy_map(runs: Sequence[Run]) -> ErrorMap | None:
+    """Map cross-entropy to error rate by the decayed runs that told an accuracy, if they can."""
+    told = [
+        r for r in runs if r.done and r.trial.schedule.name == "wsd" and "accuracy" in r.metrics
+    ]
+    try:
+        losses = np.array([run.loss for run in told])
+        return fit_error_map(losses, 1.0 - np.array([run.metrics["accuracy"] for run in told]))
+    except EvidenceError:
+        return None
 
 
 def facts_of(study: Study) -> dict[str, Any]:
     """Return what the proxies were trained with, to be held against the target."""
     recipe, data = study.env["recipe"], study.space.data
     shared = {
-        name: recipe[name] for name in ("vocab", "context", "parametrization") if name in recipe
+        name: recipe[name]
+        for name in ("vocab", "context", "parametrization", "least_batch")
+        if name in recipe
     }
     if study.family is None:
         return shared

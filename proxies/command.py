@@ -99,11 +99,6 @@ class CommandProxy:
         """The placeholders the command and its options hold."""
         return self.template.used | self.options.used
 
-    @property
-    def min_batch_tokens(self) -> int:
-        """One sequence, where the command is told how many of them make a batch."""
-        return self.context if self.context and "batch_seqs" in self.used else 1
-
     def size(self, shape: Mapping[str, Any]) -> Size:
         """Return the stated size. Raises SpaceError for a placeholder nothing fills."""
         known = known_words(shape, self.context)
@@ -137,6 +132,8 @@ class CommandProxy:
             "version": self.version,
             "context": self.context,
             **({"shell": True} if self.template.shell else {}),
+            # Told how many sequences make a batch, it can make none below one.
+            **({"least_batch": self.context} if "batch_seqs" in self.used else {}),
             **self.options.recipe(),
         }
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -20,21 +22,28 @@ from planner.fit.loss_fit import LossFit
 from planner.fit.transfer import fit_hyper
 from planner.observations import Observations
 from planner.run import Run
+from planner.words import unit_of
 
 RunsByStage = Mapping[str, Sequence[Run]]
+
+NO_RECIPE: Mapping[str, Any] = MappingProxyType({})
 
 LOSS_STAGES = ("ladder", "held_out")
 HYPER_STAGES = ("lr_batch", "seeds", "confirm", "design", "warmup")
 DECAY_STAGES = ("lr_batch", "seeds", "weight_decay")
 
 
-def fit_hyper_of(runs: RunsByStage, parametrization: str = "sp") -> HyperFit:
+def fit_hyper_of(runs: RunsByStage, recipe: Mapping[str, Any] = NO_RECIPE) -> HyperFit:
     """Fit learning rate, batch, warmup and weight decay; prior only when there are no grids.
 
+    ``recipe`` names the parametrisation and the unit, and with them the beliefs that hold.
     Runs that vary the weight decay would blur the learning rate's basin, so they stay out of it.
     """
     hyper = fit_hyper(
-        hyper_runs(runs), joint=bool(runs.get("design")), parametrization=parametrization
+        hyper_runs(runs),
+        joint=bool(runs.get("design")),
+        parametrization=str(recipe.get("parametrization", "sp")),
+        unit=unit_of(recipe),
     )
     return replace(hyper, decay=fit_decay(_pick(runs, DECAY_STAGES), sigma=hyper.sigma_seed))
 
@@ -53,10 +62,18 @@ def fit_loss_of(runs: RunsByStage, hyper: HyperFit, judgement: Judgement | None 
     """
     observations = Observations.from_runs(tuned(loss_runs(runs), hyper))
     fit = fit_loss(observations)
+    if (unique := _whole_data(observations)) is not None:
+        fit = replace(fit, unique_tokens=unique)
     if hyper.seed_noise is not None:
         seeds = hyper.sigma_seed / float(np.median(observations.loss))
         fit = replace(fit, sigma=max(fit.sigma, seeds))
     return fit if judgement is None else fit.widened(judgement.widen)
+
+
+def _whole_data(observations: Observations) -> float | None:
+    """Return the distinct tokens of the study's data, where its runs varied how much they saw."""
+    known = observations.unique_tokens[np.isfinite(observations.unique_tokens)]
+    return float(known.max()) if len(np.unique(known)) > 1 else None
 
 
 def loss_runs(runs: RunsByStage) -> list[Run]:

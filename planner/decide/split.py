@@ -82,7 +82,8 @@ def point_loss(fit: LossFit, params: Floats, tokens: Floats) -> Floats:
     for member in fit.members:
         law = law_named(member.law)
         theta = np.array([member.params[name] for name in law.names])
-        total += member.weight * law.predict(theta, params / shift, tokens * shift)
+        at = params / shift, tokens * shift
+        total += member.weight * law.predict(theta, *at, fit.unique_at(params))
     return total
 
 

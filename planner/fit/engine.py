@@ -49,8 +49,8 @@ def fit_loss(  # noqa: PLR0913 - the public call: every choice has a name and a 
     ``loss`` is ``huber`` (``delta`` in ln loss; None: 1.345 robust sd) or ``ls``; ``weights`` (n,)
     are relative precisions, for instance to let long horizons weigh more. ``slack`` (n,) is what a
     run may lie above the law for, relative to below: less than 1 where it may be under-tuned, whose
-    losses are only ever too high. Censored rows are upper bounds. Raises EvidenceError with the
-    reasons when no law can be fitted.
+    losses are only ever too high. Repeated data fade for the laws that take them for fresh.
+    Censored rows are upper bounds. Raises EvidenceError with the reasons when no law can be fitted.
     """
     if reasons := too_thin(observations):
         raise EvidenceError("no loss law can be fitted: " + "; ".join(reasons))
@@ -58,12 +58,14 @@ def fit_loss(  # noqa: PLR0913 - the public call: every choice has a name and a 
         raise UsageError(f"there is no loss named {loss!r}; known: huber, ls")
     laws = candidates(observations) if law == "auto" else (_able(law, observations),)
     one = np.ones(len(observations))
-    weights = (one if weights is None else weights) * fresh_weights(observations)
+    plain = one if weights is None else weights
+    faded = plain * fresh_weights(observations)
     slack = np.where(observations.censored, 0.0, one if slack is None else slack)
     width = np.inf if loss == "ls" else delta
     fits = [
-        fit_law(_points(observations, each, weights, slack), each, width, observations.group, seed)
+        fit_law(_points(observations, each, own, slack), each, width, observations.group, seed)
         for each in laws
+        for own in (plain if each.extra == "unique_tokens" else faded,)
     ]
     rolling = rolling_origin(fits, observations.flops, observations.group)
     shares, best = stacking_weights(rolling), choose(rolling)
@@ -127,7 +129,10 @@ def _doubts(observations: Observations, chosen: LawFit, fit: LossFit) -> tuple[F
     doubts = check_fit(observations, theta, fit.status, fit.sigma, fit.draws, chosen.law)
     checked = cross_check(observations, chosen.law, theta, fit.draws)
     bias = (checked.finding,) if checked is not None and checked.finding else ()
-    return (*check_points(observations), *doubts, *bias)
+    points = check_points(observations)
+    if chosen.law.extra == "unique_tokens":
+        points = tuple(doubt for doubt in points if doubt.code != "repeated-tokens")
+    return (*points, *doubts, *bias)
 
 
 def _range(observations: Observations) -> FitRange:

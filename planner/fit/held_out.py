@@ -145,7 +145,7 @@ def _slope(fit: LossFit, flops: float) -> float:
     c = flops * np.exp([-0.01, 0.01])
     law = law_named(fit.law)
     n = np.concatenate([law.optimal_params(theta, float(each)) for each in c])
-    low, high = law.predict(theta, n, c / (6.0 * n))[0]
+    low, high = law.predict(theta, n, c / (6.0 * n), fit.unique_at(n))[0]
     return float((low - high) / 0.02)
 
 

@@ -61,7 +61,8 @@ class LossFit:
 
     ``law``, ``params`` and ``draws`` are the chosen member's; ``members`` stand from the heaviest
     to the lightest. ``sigma`` is the robust residual sd of ln loss; ``status`` is "converged",
-    "at bound: ..." or "not identified: ...".
+    "at bound: ..." or "not identified: ...". Predictions are for a data set of ``unique_tokens``
+    distinct tokens, None for endless data; only a law that knows of repeats can tell them apart.
     """
 
     law: str
@@ -78,10 +79,18 @@ class LossFit:
     level: float = LEVEL
     discrepancy: Discrepancy = field(default_factory=Discrepancy)
     findings: tuple[Finding, ...] = ()
+    unique_tokens: float | None = None
 
     def statistical(self, params: Floats, tokens: Floats) -> Floats:
         """Return draws (S, n) of the mean loss, as if the chosen law were right."""
-        return law_named(self.law).predict(self.draws, np.atleast_1d(params), np.atleast_1d(tokens))
+        at = np.atleast_1d(params), np.atleast_1d(tokens)
+        return law_named(self.law).predict(self.draws, *at, self.unique_at(at[0]))
+
+    def unique_at(self, params: Floats) -> Floats | None:
+        """Return the distinct tokens behind every point, shape (n,); None: data are endless."""
+        if self.unique_tokens is None:
+            return None
+        return np.full(np.shape(params), self.unique_tokens, dtype=np.float64)
 
     def loss_draws(
         self,
@@ -105,7 +114,8 @@ class LossFit:
         for k, member in enumerate(self.members):
             rows = pick == k
             law, theta = law_named(member.law), member.draws[rows]
-            log_loss[rows] += np.log(law.predict(theta, n / shift[rows], d * shift[rows]))
+            at = n / shift[rows], d * shift[rows]
+            log_loss[rows] += np.log(law.predict(theta, *at, self.unique_at(at[0])))
         if run_noise:
             noise = np.random.default_rng([seed, 1]).standard_normal(log_loss.shape)
             log_loss = log_loss + self.sigma * noise
@@ -177,6 +187,8 @@ class LossFit:
         tails = [(1 - self.level) / 2, (1 + self.level) / 2]
         bounds = np.quantile(self.draws, tails, axis=0).T.tolist()
         plain = {name: getattr(self, name) for name in _PLAIN}
+        if self.unique_tokens is not None:
+            plain["unique_tokens"] = self.unique_tokens
         return plain | {
             "schema_version": SCHEMA_VERSION,
             "names": list(self.names),
@@ -209,6 +221,7 @@ class LossFit:
             range=FitRange(**(data["range"] | spans)),
             discrepancy=Discrepancy(**data["discrepancy"]),
             findings=tuple(Finding.from_json(f) for f in data["findings"]),
+            unique_tokens=data.get("unique_tokens"),
         )
 
 

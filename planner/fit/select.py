@@ -36,6 +36,8 @@ ROWS_PER_PARAMETER = 3
 """Rows a form beyond the plain sums needs for each of its parameters before it is tried."""
 SAME_PREDICTIONS = ("over-training",)
 """Another law's predictions in other words: they would vote twice."""
+KNOWS_REPEATS = LAWS["data-constrained"]
+"""The one law that takes how much of the data is seen again into account."""
 SPARE_ROWS = 2
 OUTLIER = 3.0
 LEAST_NOISE = 1e-5
@@ -132,8 +134,14 @@ class Rolling:
 
 
 def candidates(observations: Observations) -> tuple[Law, ...]:
-    """Return the laws these rows can tell apart, by their number and by the columns there are."""
+    """Return the laws these rows can tell apart, by their number and by the columns there are.
+
+    Where a study varied the data its repeated runs saw, laws that know nothing of it are wrong by
+    construction: what they would call scatter was asked for.
+    """
     n = len(observations)
+    if _varied(observations) and n >= ROWS_PER_PARAMETER * KNOWS_REPEATS.n_free:
+        return (KNOWS_REPEATS,)
     repeats = bool(np.any(epochs(observations) > 1.0))
     extras = {"": True, "unique_tokens": repeats, "batch_tokens": False}
     return tuple(
@@ -143,6 +151,13 @@ def candidates(observations: Observations) -> tuple[Law, ...]:
         and law.name not in SAME_PREDICTIONS
         and (isinstance(law, PowerSum) or n >= max(law.least_rows, ROWS_PER_PARAMETER * law.n_free))
     )
+
+
+def _varied(observations: Observations) -> bool:
+    """Say whether a proxy's own runs, some of them repeating, saw data sets of several sizes."""
+    own = observations.flops_convention == "counted"
+    several = len(np.unique(observations.unique_tokens)) > 1
+    return own and several and bool(np.any(epochs(observations) > 1.0))
 
 
 def epochs(observations: Observations) -> Floats:

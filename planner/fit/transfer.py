@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from planner.finding import Finding
 from planner.fit.batch_law import BatchLaw, fit_batch_law
 from planner.fit.cells import (
     BatchSweep,
@@ -41,9 +42,12 @@ from planner.fit.lr_forms import FORMS
 from planner.fit.lr_law import LrLaw, fit_lr_law
 from planner.fit.parametrization import transfer_prior, uncovered
 from planner.fit.priors import PUBLISHED_FLOPS, Priors
+from planner.fit.priors_unpublished import unpublished
+from planner.fit.scaling_rule import batch_rule
 from planner.fit.transfer_findings import form_findings, transfer_findings
 from planner.fit.warmup import fit_warmup
 from planner.run import Run
+from planner.words import TOKENS
 
 
 def fit_hyper(
@@ -52,6 +56,7 @@ def fit_hyper(
     prior: Priors | None = None,
     joint: bool = False,
     parametrization: str = "sp",
+    unit: str = TOKENS,
 ) -> HyperFit:
     """Fit learning rate, batch and warmup to whatever the runs hold; never refuses.
 
@@ -63,7 +68,7 @@ def fit_hyper(
     """
     runs = usable(runs)
     measured = seed_noise(runs)
-    beliefs = prior or transfer_prior(_published_at_anchor(runs), parametrization)
+    beliefs = prior or transfer_prior(_beliefs_at_anchor(runs, unit), parametrization)
     noise = noise_of_one_run(measured, beliefs)
     cells = find_cells(runs, beliefs, noise)
     located = batch_sweeps(cells, beliefs, noise)
@@ -76,7 +81,9 @@ def fit_hyper(
         batch_law = fit_batch_law(located, beliefs)
         flops = [cell.flops for cell in cells]
     laws = _Laws(beliefs, lr_law, batch_law, forms, cells, tuple(sweep for sweep, _ in located))
-    return _hyper_fit(laws, runs, flops, (measured, noise.sd), parametrization)
+    rule = batch_rule(cells, beliefs) if unit != TOKENS else ()
+    told = (*uncovered(parametrization), *rule)
+    return _hyper_fit(laws, runs, flops, (measured, noise.sd), told)
 
 
 class _Laws(NamedTuple):
@@ -95,9 +102,9 @@ def _hyper_fit(
     runs: Sequence[Run],
     flops: Sequence[float],
     noise: tuple[SeedNoise | None, float],
-    parametrization: str,
+    told: Sequence[Finding],
 ) -> HyperFit:
-    """Complete the laws by curvatures, warmup and findings."""
+    """Complete the laws by curvatures, warmup and findings, beside those ``told``."""
     beliefs, lr_law, batch_law, forms, cells, sweeps = laws
     flops = flops or [*PUBLISHED_FLOPS, 6 * beliefs.params * beliefs.tokens]
     return HyperFit(
@@ -118,18 +125,20 @@ def _hyper_fit(
         findings=(
             *transfer_findings(cells, sweeps, lr_law, batch_law, beliefs),
             *form_findings(forms),
-            *uncovered(parametrization),
+            *told,
         ),
     )
 
 
-def _published_at_anchor(runs: Sequence[Run]) -> Priors:
-    """Return the published beliefs at the size and horizon with most cells."""
+def _beliefs_at_anchor(runs: Sequence[Run], unit: str) -> Priors:
+    """Return the beliefs at the size and horizon with most cells: published ones for tokens."""
     places = [
         (first.size.params_matmul, first.size.params_non_embedding, float(first.trial.tokens))
         for first in (group[0] for group in group_cells(runs))
     ]
     if not places:
-        return Priors.published()
+        return Priors.published() if unit == TOKENS else unpublished(unit)
     params, non_embedding, tokens = max(places, key=lambda p: (places.count(p), -p[0], -p[2]))
+    if unit != TOKENS:
+        return unpublished(unit, params, tokens)
     return replace(Priors.published(non_embedding, tokens), params=params)

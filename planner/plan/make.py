@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from planner.arrays import Floats
 from planner.decide.allocate import Allocation, allocate, evaluate
 from planner.decide.decision import Decision
 from planner.decide.hyper import hyper_decisions
@@ -18,6 +19,7 @@ from planner.decide.schedule import ScheduleEvidence, schedule_decision
 from planner.decide.sizes import Family
 from planner.estimate import Estimate
 from planner.finding import Finding
+from planner.fit.error_map import ErrorMap
 from planner.fit.held_out import Judgement
 from planner.fit.hyper_fit import HyperFit
 from planner.fit.loss_fit import LossFit
@@ -28,6 +30,7 @@ from planner.plan.headline import headline
 from planner.plan.next_experiment import next_experiment
 from planner.plan.objective import Objective
 from planner.plan.plan import SCHEMA_VERSION, Plan
+from planner.plan.samples import accuracy_decision, on_own_data, passes
 from planner.plan.sensitivity import cost_shares, loss_shares
 from planner.plan.verdict import decide, extrapolation
 from planner.shape import ModelShape
@@ -52,7 +55,7 @@ class Evidence:
 
     ``facts`` names what the proxies were trained with (tokenizer, vocab, context, data,
     parametrization), ``findings`` the doubts from elsewhere, ``provenance`` whatever identifies
-    the evidence, the time included.
+    the evidence, the time included; ``accuracy`` maps a classifier's loss to its error rate.
     """
 
     loss: LossFit
@@ -62,6 +65,7 @@ class Evidence:
     facts: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schedule: ScheduleEvidence = field(default_factory=ScheduleEvidence)
+    accuracy: ErrorMap | None = None
 
 
 def make_plan(evidence: Evidence, objective: Objective, *, family: Family | None = None) -> Plan:
@@ -69,10 +73,12 @@ def make_plan(evidence: Evidence, objective: Objective, *, family: Family | None
 
     Raises UsageError when nothing can be built, EvidenceError when the law has no optimum.
     """
-    fit = evidence.loss
+    fit, objective = on_own_data(evidence.loss, objective)
+    evidence = replace(evidence, loss=fit)
     buildable = family_for(family, fit)
     chosen = _allocation(fit, objective, buildable)
-    chosen, hypers = _placed(evidence, chosen, min_batch_tokens(buildable))
+    least_batch = int(evidence.facts.get("least_batch", min_batch_tokens(buildable)))
+    chosen, hypers, losses = _placed(evidence, chosen, least_batch)
     lr = next((d.estimate for d in hypers if d.name == "lr"), None)
     curvature = evidence.hyper.k_high.value if evidence.hyper else 0.0
     doubts = plan_findings(fit, objective, chosen, family, evidence.facts)
@@ -91,7 +97,12 @@ def make_plan(evidence: Evidence, objective: Objective, *, family: Family | None
         size=asdict(chosen.size),
         n_convention=fit.n_convention,
         flops=chosen.flops,
-        decisions=(*_size_decisions(objective, chosen, placed=evidence.hyper is not None), *hypers),
+        decisions=(
+            *_size_decisions(objective, chosen, placed=evidence.hyper is not None),
+            *accuracy_decision(evidence.accuracy, losses),
+            *(passes(fit.unique_tokens, chosen, hypers[0].estimate.value) if hypers else ()),
+            *hypers,
+        ),
         flat_region_params=chosen.flat,
         extrapolation=reach,
         alternatives=alternatives(fit, objective, chosen, buildable),
@@ -113,16 +124,23 @@ def _allocation(fit: LossFit, objective: Objective, family: Family) -> Allocatio
 
 def _placed(
     evidence: Evidence, chosen: Allocation, least_batch: int
-) -> tuple[Allocation, tuple[Decision, ...]]:
-    """Decide how to train the allocation; its tokens and loss become those of such a run."""
+) -> tuple[Allocation, tuple[Decision, ...], Floats]:
+    """Decide how to train the allocation; its tokens and loss become those of such a run.
+
+    The last of the three are draws (S,) of its loss.
+    """
     hyper, schedule = evidence.hyper, evidence.schedule
     if hyper is None:
         known = schedule.identified
-        return chosen, (schedule_decision(schedule, chosen.tokens),) if known else ()
+        at = np.array([chosen.params]), np.array([chosen.tokens]), np.array([chosen.flops])
+        law = evidence.loss.loss_draws(*at, run_noise=True)[:, 0]
+        return chosen, (schedule_decision(schedule, chosen.tokens),) if known else (), law
     where = chosen.size, chosen.tokens
     hypers = hyper_decisions(hyper, *where, min_batch_tokens=least_batch, schedule=schedule)
     chosen = _whole_steps(chosen, int(hypers[0].estimate.value))
-    return replace(chosen, loss=_loss_as_placed(evidence.loss, hyper, chosen, hypers)), hypers
+    losses = _losses_as_placed(evidence.loss, hyper, chosen, hypers)
+    method = f"{chosen.loss.method}; regret of lr and batch included"
+    return replace(chosen, loss=Estimate.from_draws(losses, method=method)), hypers, losses
 
 
 def _whole_steps(chosen: Allocation, batch_tokens: int) -> Allocation:
@@ -138,18 +156,17 @@ def _whole_steps(chosen: Allocation, batch_tokens: int) -> Allocation:
     )
 
 
-def _loss_as_placed(
+def _losses_as_placed(
     fit: LossFit, hyper: HyperFit, chosen: Allocation, hypers: tuple[Decision, ...]
-) -> Estimate:
-    """Return the loss of one run at the recommended lr and batch, their regret included."""
+) -> Floats:
+    """Draw (S,) the loss of one run at the recommended lr and batch, their regret included."""
     value = {decision.name: decision.estimate.value for decision in hypers}
     at = np.array([chosen.params]), np.array([chosen.tokens])
     law = fit.loss_draws(*at, np.array([chosen.flops]), run_noise=True)[:, 0]
     regret = hyper.regret_draws(
         chosen.size, chosen.tokens, value["batch_tokens"], value["lr"], draws=len(law)
     )
-    method = f"{chosen.loss.method}; regret of lr and batch included"
-    return Estimate.from_draws(law + regret, method=method)
+    return np.asarray(law + regret, dtype=np.float64)
 
 
 def _size_decisions(

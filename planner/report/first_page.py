@@ -23,9 +23,12 @@ NAMES: Mapping[str, str] = {
     "beta2": "Adam beta2",
     "clip": "Gradient clipping",
     "loss": "Expected loss",
+    "accuracy": "Expected accuracy",
+    "epochs": "Epochs",
+    "steps": "Steps",
 }
 """How decisions are called on the page; any other keeps its own name."""
-COUNTED = ("parameters", "tokens", "nats")
+COUNTED = ("parameters", "tokens", "nats", "passes", "images")
 """Units that read on after their number; any other stands in brackets."""
 
 

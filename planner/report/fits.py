@@ -20,6 +20,8 @@ MEANING: Mapping[str, str] = {
     "B": "weight of the data term",
     "alpha": "exponent of size",
     "beta": "exponent of data",
+    "R_D": "repeats of the data over which a repeat's worth fades",
+    "R_N": "parameters beyond what the data can fill, likewise",
 }
 
 

@@ -10,6 +10,7 @@ from planner.fit.hyper_fit import HyperFit
 from planner.fit.lr_forms import SATURATING
 from planner.fit.optimum import moments
 from planner.fit.priors import PUBLISHED_FLOPS, SMALL_PARAMS, Normal
+from planner.fit.priors_unpublished import owes_nothing
 from planner.report import text
 from planner.report.content import Block, Paragraph, Picture, Section, Table
 from planner.report.figures.surface import Surface
@@ -51,9 +52,7 @@ def hyperparameters(study: ReportInput, pictures: Mapping[str, Picture]) -> Sect
     share = (
         f"{text.percent(hyper.own_share)} of what is known about learning rates and "
         f"{text.percent(hyper.own_share_batch)} of what is known about batches comes from this "
-        f"study ({text.plural(len(hyper.cells), 'cell')}), the rest from published runs "
-        f"({hyper.prior.source}; {text.power_of_ten(PUBLISHED_FLOPS[0])} to "
-        f"{text.flops(PUBLISHED_FLOPS[1])})."
+        f"study ({text.plural(len(hyper.cells), 'cell')}), the rest from {_believed(hyper)}."
     )
     blocks: list[Block] = [Paragraph(f"{share} {noise}{_diverged(study)}")]
     blocks += [Paragraph(_laws_intro(hyper), "The laws."), _laws(hyper)]
@@ -61,6 +60,13 @@ def hyperparameters(study: ReportInput, pictures: Mapping[str, Picture]) -> Sect
         blocks.append(Paragraph(" ".join(told), "Other witnesses of the batch."))
     blocks += [Paragraph(_wrong_intro(), "The cost of being wrong."), _wrong(study, hyper)]
     return Section("Learning rate and batch", (*blocks, *shown))
+
+
+def _believed(hyper: HyperFit) -> str:
+    if owes_nothing(hyper.prior):
+        return f"wide beliefs ({hyper.prior.source})"
+    span = f"{text.power_of_ten(PUBLISHED_FLOPS[0])} to {text.flops(PUBLISHED_FLOPS[1])}"
+    return f"published runs ({hyper.prior.source}; {span})"
 
 
 def _diverged(study: ReportInput) -> str:
@@ -98,7 +104,7 @@ def _at_fixed_batch(hyper: HyperFit) -> str:
 
 
 def _widened(hyper: HyperFit) -> str:
-    if hyper.prior.params >= SMALL_PARAMS:
+    if hyper.prior.params >= SMALL_PARAMS or owes_nothing(hyper.prior):
         return ""
     return (
         f" Below {text.count(SMALL_PARAMS)} parameters published laws are extrapolations, so their "
@@ -110,16 +116,17 @@ def _laws(hyper: HyperFit) -> Table:
     """Set each parameter's published belief beside what it became, and the share of own data."""
     law, prior = hyper.lr_law, hyper.prior
     rows = []
-    for i, belief in enumerate(law.form.beliefs(prior)):
+    for i, one in enumerate(law.form.beliefs(prior)):
         own = Normal(float(law.mean[i]), float(np.sqrt(law.covariance[i, i])))
-        rows.append(_law_row(law.form.parameters[i], belief, own))
+        rows.append(_law_row(law.form.parameters[i], one, own))
     even = np.full(len(hyper.batch_law.level), 1 / len(hyper.batch_law.level))
-    for name, belief, points in (
+    for name, one, points in (
         ("batch", prior.batch, hyper.batch_law.level),
         ("batch_slope", prior.batch_slope, hyper.batch_law.slope),
     ):
-        rows.append(_law_row(name, belief, Normal(*moments(points, even))))
-    head = ("Parameter", "Published belief, 90 %", "With own runs, 90 %", "Share from own runs")
+        rows.append(_law_row(name, one, Normal(*moments(points, even))))
+    belief = "Belief before" if owes_nothing(prior) else "Published belief"
+    head = ("Parameter", f"{belief}, 90 %", "With own runs, 90 %", "Share from own runs")
     return Table(head, tuple(rows))
 
 

@@ -22,6 +22,7 @@ from planner.report.fits import loss_law, prediction
 from planner.report.hyper import hyperparameters
 from planner.report.schedule import schedule
 from planner.report.study import ReportInput
+from planner.words import retold, unit_of
 
 TONES = {Verdict.GO: "go", Verdict.WARNINGS: "warnings", Verdict.NO_GO: "no-go"}
 
@@ -32,7 +33,7 @@ def write_report(folder: Path, study: ReportInput) -> tuple[Path, Path]:
     Files appear by rename, so a reader never sees half a report.
     """
     pictures, drawn = draw_all(study)
-    page = compose(study, pictures)
+    page = retold(compose(study, pictures), unit_of(study.recipe))
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name, content in drawn.items():
         replace_file(folder / "figures" / f"{name}.svg", content)

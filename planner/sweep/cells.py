@@ -9,6 +9,7 @@ from typing import Any
 
 from planner.errors import SpaceError
 from planner.proxy import UNFIT, Proxy
+from planner.run import UNIQUE
 from planner.shape import Size
 from planner.space import SearchSpace
 
@@ -42,10 +43,11 @@ def trunk_groups(cells: Sequence[Cell], forks: bool) -> list[list[Cell]]:
 
 
 def by_size(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """Group cells by size, smallest first."""
-    groups: dict[float, list[Cell]] = {}
+    """Group cells by size, smallest first, and within one by the data they may see."""
+    groups: dict[tuple[float, float], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(cell.size.params_matmul, []).append(cell)
+        data = cell.shape.get(UNIQUE, math.inf)
+        groups.setdefault((cell.size.params_matmul, data), []).append(cell)
     return [groups[size] for size in sorted(groups)]
 
 

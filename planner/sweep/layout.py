@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planner.errors import BudgetError, SpaceError
 from planner.proxy import Proxy
-from planner.run import LARGEST
+from planner.run import LARGEST, UNIQUE
 from planner.space import SearchSpace
 from planner.sweep.cells import Cell, by_size, cells_of, trunk_groups
 
@@ -141,6 +141,20 @@ def _ladder(cells: Sequence[Cell], level: float) -> list[Cell]:
     return [cell for cell in cells if cell.flops <= level and _in_ladder(cell)]
 
 
+def _on_less_data(space: SearchSpace, able: frozenset[str], ladder: Sequence[Cell]) -> list[Cell]:
+    """Return the ladder's cells once more for every smaller data set there is to be."""
+    if space.horizons.unique and "subset" not in able:
+        raise SpaceError(
+            f"horizons.unique asks for runs on part of the data, which the proxy "
+            f"{space.proxy.name} cannot do (capability `subset`): remove it"
+        )
+    return [
+        replace(cell, shape={**cell.shape, UNIQUE: unique})
+        for unique in space.horizons.unique
+        for cell in ladder
+    ]
+
+
 def _is_ladder(cells: Sequence[Cell], level: float) -> bool:
     ladder = _ladder(cells, level)
     sizes = {cell.size.params_matmul for cell in ladder}
@@ -150,10 +164,11 @@ def _is_ladder(cells: Sequence[Cell], level: float) -> bool:
 def _layout(
     space: SearchSpace, able: frozenset[str], cells: Sequence[Cell], level: float
 ) -> Layout:
-    ladder = tuple(_ladder(cells, level))
+    whole = _ladder(cells, level)
+    ladder = (*whole, *_on_less_data(space, able, whole))
     sizes = by_size(cells)
     anchor = min(sizes[min(1, len(sizes) - 1)], key=lambda cell: cell.tokens)
-    confirm = _confirm_cell(ladder, anchor) if space.stages.confirm else None
+    confirm = _confirm_cell(whole, anchor) if space.stages.confirm else None
     held_out = space.stages.held_out
     held_out_flops = held_out.compute * level if held_out else 0.0
     second = sizes[min(1, len(sizes) - 1)][0].size

@@ -57,11 +57,11 @@ class Memory:
             self._trials = runs, {id(run.trial): key for key, run in runs.items()}
         return self._trials[1]
 
-    def hyper(self, runs: RunsByStage, parametrization: str) -> HyperFit:
+    def hyper(self, runs: RunsByStage, recipe: Mapping[str, Any]) -> HyperFit:
         """Fit learning rate and batch, unless these very runs were fitted last."""
         asked = _keys(runs)
         if self._hyper is None or self._hyper[0] != asked:
-            self._hyper = asked, fit_hyper_of(runs, parametrization)
+            self._hyper = asked, fit_hyper_of(runs, recipe)
         return self._hyper[1]
 
     def loss(self, runs: RunsByStage, hyper: HyperFit) -> LossFit:
@@ -117,7 +117,7 @@ class StudyState:
     def hyper(self) -> HyperFit:
         """What the runs so far say of learning rate, batch, warmup and weight decay."""
         speak = {stage: self.runs_of(stage) for stage in (*HYPER_STAGES, *DECAY_STAGES)}
-        return self.memory.hyper(speak, self.recipe.get("parametrization", "sp"))
+        return self.memory.hyper(speak, self.recipe)
 
     @property
     def loss(self) -> LossFit:
@@ -151,7 +151,7 @@ class StudyState:
 
     @cached_property
     def min_batch_tokens(self) -> int:
-        """One sequence, the smallest batch there is; 1 for a black box that names none."""
+        """The smallest batch: one sequence; for a black box what its recipe says, or 1."""
         if self.transformer is None:
-            return int(getattr(self.proxy, "min_batch_tokens", 1))
+            return int(self.recipe.get("least_batch", 1))
         return self.transformer.model_shape(self.layout.anchor.shape).context

@@ -17,6 +17,7 @@ from planner.sweep.events import Died, Progress
 from planner.sweep.gauge import Gauge
 from planner.sweep.layout import Layout
 from planner.units import format_count, format_duration, format_interval
+from planner.words import TOKENS, in_unit
 
 
 class Watch(Protocol):
@@ -40,13 +41,17 @@ class Watch(Protocol):
 
 @dataclass(frozen=True)
 class Meter:
-    """What the figures of a watch are read from: budget, ledger, price of an hour, and slots."""
+    """What the figures of a watch are read from: budget, ledger, price of an hour, and slots.
+
+    ``unit`` is what the proxy's tokens are called.
+    """
 
     layout: Layout
     budget: float
     ledger: Ledger
     slots: int = 1
     price: float | None = None
+    unit: str = TOKENS
 
     def gauge(self) -> Gauge:
         """Return a gauge of what the ledger holds."""
@@ -141,7 +146,7 @@ class PlainWatch(_Board):
         self._say(f"  round {step.number} leaves: {self.bought(known)}")
 
     def _say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(in_unit(text, self._meter.unit), file=sys.stderr, flush=True)  # noqa: T201
 
 
 class LiveWatch(_Board):
@@ -163,7 +168,7 @@ class LiveWatch(_Board):
     def round_begins(self, step: Round, waiting: int, spent: float) -> None:
         """Print the round and why it is run."""
         super().round_begins(step, waiting, spent)
-        self._console.print(f"[bold]round {step.number} {step.stage}[/bold]: {step.why}")
+        self._print(f"[bold]round {step.number} {step.stage}[/bold]: {step.why}")
         self._refresh()
 
     def progress(self, event: Progress, trial: Trial) -> None:
@@ -174,18 +179,18 @@ class LiveWatch(_Board):
     def died(self, event: Died, trial: Trial) -> None:
         """Print which trial lost its worker."""
         self._running.pop(event.key, None)
-        self._console.print(f"[red]a worker died[/red] under {describe(trial)}: {event.note}")
+        self._print(f"[red]a worker died[/red] under {describe(trial)}: {event.note}")
 
     def ended(self, run: Run, spent: float) -> None:
         """Print the result."""
         super().ended(run, spent)
         self._running.pop(run.key, None)
-        self._console.print(f"  {describe(run.trial)}: {result(run)}")
+        self._print(f"  {describe(run.trial)}: {result(run)}")
         self._refresh()
 
     def round_ends(self, step: Round, known: Standing) -> None:
         """Print what the round has changed about the target."""
-        self._console.print(f"  round {step.number} leaves: {self.bought(known)}")
+        self._print(f"  round {step.number} leaves: {self.bought(known)}")
 
     def ask(self, question: str) -> bool:
         """Ask for a yes, with the live line out of the way."""
@@ -198,11 +203,15 @@ class LiveWatch(_Board):
         finally:
             self._live.start()
 
+    def _print(self, text: str) -> None:
+        self._console.print(in_unit(text, self._meter.unit))
+
     def _refresh(self) -> None:
         table = Table.grid(padding=(0, 2))
         for event, trial in self._running.values():
             share = event.tokens / trial.tokens
-            table.add_row(f"  {describe(trial)}", f"{share:4.0%}", f"loss {event.loss:.3f}")
+            name = in_unit(describe(trial), self._meter.unit)
+            table.add_row(f"  {name}", f"{share:4.0%}", f"loss {event.loss:.3f}")
         table.add_row(f"[bold]{self.headline()}[/bold]")
         self._live.update(table)
 

@@ -26,8 +26,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from planner.proxies import _stepper
-from planner.proxies._compile import COLD_SECONDS, WARM_SECONDS, pass_windows, pays
-from planner.proxies._compile import LAUNCH_SECONDS, TOKEN_SECONDS
+from planner.proxies._compile import (
+    COLD_SECONDS,
+    LAUNCH_SECONDS,
+    TOKEN_SECONDS,
+    WARM_SECONDS,
+    pass_windows,
+    pays,
+)
 from planner.proxies._loop import Training
 from planner.proxies._model import NORM_EPS, Gpt, _rotate
 from planner.proxies.gpt import GptProxy

@@ -234,8 +234,8 @@ def test_sizes_cannot_take_a_word_of_the_trial_and_must_be_counted():
 
 def test_a_batch_of_part_sequences_is_named_and_none_below_one_is_asked_for(ctx):
     proxy = CommandProxy({}, argv="train {lr} {steps} {batch_seqs}", context=64)
-    assert proxy.min_batch_tokens == 64
-    assert CommandProxy({}, argv="train {lr} {steps} {context}", context=64).min_batch_tokens == 1
+    assert proxy.recipe()["least_batch"] == 64
+    assert "least_batch" not in CommandProxy({}, argv="train {lr} {steps}", context=64).recipe()
     assert "100 tokens is no whole number of sequences of 64" in proxy.train(TRIAL, ctx).note
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from planner.errors import BudgetError, SpaceError
 from planner.proxy import ProxySpec, load_proxy
-from planner.sweep.cells import Cell, trunk_groups
+from planner.sweep.cells import Cell, by_size, trunk_groups
 from planner.sweep.layout import RESERVE, ladder_cost, lay_out
 from tests.studies import small_space
 
@@ -77,3 +77,23 @@ def test_forks_cost_less_than_whole_runs():
     whole, _ = ladder_cost(cells, forks=False)
     assert forked == pytest.approx(size.flops(4000 * 0.8 + 7000 * 0.2))
     assert whole == pytest.approx(size.flops(7000))
+
+
+def test_smaller_data_sets_repeat_the_ladder_and_leave_the_rest_alone(tmp_path):
+    proxy = Subset()
+    whole = lay_out(small_space(tmp_path, "budget.flops=1e15"), proxy)
+    both = lay_out(small_space(tmp_path, "budget.flops=1e15", "horizons.unique=[10k, 20k]"), proxy)
+    parts = [cell.shape.get("unique") for cell in both.ladder]
+    assert len(both.ladder) == 3 * sum(part is None for part in parts)
+    assert {10_000, 20_000} == set(parts) - {None}
+    assert both.anchor == whole.anchor
+    assert all(len({cell.shape.get("unique") for cell in g}) == 1 for g in by_size(both.ladder))
+    with pytest.raises(SpaceError, match="capability `subset`"):
+        lay_out(small_space(tmp_path, "horizons.unique=[10k]"), PROXY)
+
+
+class Subset:
+    capabilities = frozenset({"subset", "fork"})
+
+    def size(self, shape):
+        return PROXY.size({name: value for name, value in shape.items() if name != "unique"})

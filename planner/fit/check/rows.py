@@ -50,7 +50,7 @@ def _copies(o: Observations) -> Iterator[Finding]:
 def _same_seed(o: Observations) -> Iterator[Finding]:
     """Replicates that name one seed say nothing about the noise between seeds."""
     known = np.isfinite(o.seed)
-    columns = (o.params, o.tokens, o.lr, o.batch_tokens, o.warmup_tokens, o.seed)
+    columns = (o.params, o.tokens, o.unique_tokens, o.lr, o.batch_tokens, o.warmup_tokens, o.seed)
     rows = np.nan_to_num(np.column_stack(columns), nan=-1.0)[known]
     _, index, count = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
     losses, schedules = o.loss[known], o.schedule[known]

@@ -42,7 +42,12 @@ SAME_SIZE, SAME_COST, LEAST_TWINS = 0.005, 2e-4, 2
 
 
 def check_units(o: Observations) -> Iterator[Finding]:
-    """Yield doubts about units and conventions of tokens, params, flops and loss."""
+    """Yield doubts about units and conventions of tokens, params, flops and loss.
+
+    None where a proxy of another kind counted all of them itself.
+    """
+    if o.flops_convention == "counted":
+        return
     yield from _tokens_per_param(o)
     yield from _compute(o)
     yield from _loss_base(o)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from planner.report.content import Picture
 from planner.report.figures import hyper, loss
 from planner.report.figures.frame import style, svg
 from planner.report.study import ReportInput
+from planner.words import in_unit, unit_of
 
 Draw = Callable[[ReportInput], Figure | str]
 """Draws a figure, or returns the sentence that says what it lacks."""
@@ -66,6 +68,8 @@ def draw_all(study: ReportInput) -> tuple[dict[str, Picture], dict[str, bytes]]:
         with style():
             drawn = draw(study)
             if isinstance(drawn, Figure):
+                for label in drawn.findobj(Text):
+                    label.set_text(in_unit(label.get_text(), unit_of(study.recipe)))
                 files[name] = svg(drawn)
         missing = drawn if isinstance(drawn, str) else ""
         pictures[name] = Picture(name, title, caption, missing)

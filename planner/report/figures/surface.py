@@ -52,7 +52,8 @@ class Surface:
         """Return the law's loss at its fitted parameters, shape of ``params``."""
         law = law_named(self.fit.law)
         theta = np.array([self.fit.params[name] for name in law.names])
-        flat = law.predict(theta, np.ravel(params), np.ravel(tokens))
+        at = np.ravel(params), np.ravel(tokens)
+        flat = law.predict(theta, *at, self.fit.unique_at(at[0]))
         return flat.reshape(np.shape(params))
 
     def frontier(self, flops: Floats) -> Floats:

@@ -17,6 +17,7 @@ from planner.decide.hyper import rung_hyper
 from planner.fit.held_out import Prediction, predict_held_out
 from planner.fit.hyper_fit import HyperFit
 from planner.proxy import Proxy
+from planner.run import UNIQUE
 from planner.shape import ShapeFamily
 from planner.sweep.cells import Cell
 from planner.sweep.stages.proposal import Proposal
@@ -79,7 +80,7 @@ def _excess_regret(state: StudyState, fit: HyperFit, cells: Sequence[Cell], draw
 
 def _candidates(state: StudyState, flops: float) -> list[Cell]:
     """List every buildable size at the horizon that spends ``flops``, within the data there is."""
-    ladder = state.layout.ladder
+    ladder = [cell for cell in state.layout.ladder if UNIQUE not in cell.shape]
     proxy: Proxy = state.proxy
     if state.transformer is None:
         shapes = list({repr(cell.shape): cell.shape for cell in ladder}.values())
