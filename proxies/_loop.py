@@ -184,7 +184,7 @@ class Training:
     def loader_note(self) -> str:
         """Say that training waited for its data, where it did so for long."""
         waited = self.stepper.batches.waited
-        if waited < max(WAIT_SECONDS, WAIT_SHARE * self._seconds):
+        if not self._seconds or waited < max(WAIT_SECONDS, WAIT_SHARE * self._seconds):
             return ""
         return (
             f"waited {waited / self._seconds:.0%} of its time for data: a faster disk, a larger "
