@@ -42,7 +42,7 @@ LAUNCH_SECONDS, TOKEN_SECONDS = 7e-4, 4e-8
 one core of an EPYC 9004 at (width, layers, tokens a pass) (16, 2, 512), (32, 2, 128), (64, 3, 512),
 (192, 2, 512): 4.6, 14, 11 and 16 microseconds a token against 4.6, 14, 12 and 18 of the model."""
 
-COLD_SECONDS, WARM_SECONDS = 20.0, 3.0
+COLD_SECONDS, WARM_SECONDS = 25.0, 3.0
 """CPU seconds of the first compilation of a shape on a machine, and of loading it in another
 process, at 2 layers (bench_proxy_speed)."""
 

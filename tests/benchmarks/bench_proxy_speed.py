@@ -3,10 +3,10 @@
     ratio = median over interleaved rounds of (CPU time of the plain step / CPU time of ours)
 
 The plain model is what one would write: nn.Module, torch.optim.AdamW, clip_grad_norm_, an ordinary
-loop; it starts from the same weights and must give the same losses. Both fetch their batches. Beside
-the ratios: the share of our loop outside forward, backward and optimizer, what compiling costs in
-this process and in a second one, and what a quickstart sweep would gain. One core, CPU time. The
-machine should be idle: two arms of one round share its noise, two rounds do not.
+loop; it starts from the same weights and must give the same losses. Both fetch their batches.
+Beside the ratios: the share of our loop outside forward, backward and optimizer, what compiling
+costs in this process and in a second one, compiled stacks, and what a quickstart sweep would gain.
+One core, CPU time. On a busy machine the ratios hold better than the rates.
 """
 
 from __future__ import annotations
@@ -19,15 +19,23 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from planner.proxies import _stepper
-from planner.proxies._compile import COLD_SECONDS, WARM_SECONDS, pass_windows, pays
-from planner.proxies._compile import LAUNCH_SECONDS, TOKEN_SECONDS
+from planner.proxies._compile import (
+    COLD_SECONDS,
+    LAUNCH_SECONDS,
+    TOKEN_SECONDS,
+    WARM_SECONDS,
+    pass_windows,
+    pays,
+)
 from planner.proxies._loop import Training
 from planner.proxies._model import NORM_EPS, Gpt, _rotate
 from planner.proxies.gpt import GptProxy
@@ -37,6 +45,10 @@ CASES = [(16, 2, 512, 2.0), (32, 2, 512, 2.0), (32, 2, 128, 0.0), (64, 3, 4096, 
 CASES += [(192, 2, 4096, 1.6), (272, 2, 4096, 1.6)]
 """Width, depth, tokens a step, the ratio to reach (0: none was set)."""
 
+HEAD = (
+    "   params  shape  batch     plain     eager  compiled  eager  comp.  outside  compile s"
+    "  loss gap"
+)
 ROUNDS, ROUND_SECONDS = 7, 0.5
 DATA = {"source": "python-source", "tokens_needed": 4_000_000}
 EXAMPLE = Path(__file__).parents[2] / "results" / "example" / "runs.jsonl"
@@ -139,7 +151,7 @@ class Silence:
 
 
 def arms(width, depth, batch):
-    """Return the trial, its plain model's step, and the steppers of the eager and compiled proxy."""
+    """Return the trial, the plain step, and steppers of the proxy, eager and compiled."""
     trial = Trial("t", {"width": width, "depth": depth}, 1000 * batch, batch, 0.005, 0)
     eager = GptProxy(DATA, compile="off")._stepper(trial, "cpu")
     code = GptProxy(DATA, compile="on")._stepper(trial, "cpu")
@@ -180,8 +192,9 @@ def compare(width, depth, batch, target):
     size = GptProxy(DATA).size(trial.shape).params_matmul
     verdict = "" if not target else " ok" if ratio["compiled"] >= target else f" MISSED {target}x"
     print(
-        f"{size:>9,} {width:>4}x{depth} {batch:>6,} {rate['plain']:>9,.0f} {rate['ours, eager']:>9,.0f}"
-        f" {rate['compiled']:>9,.0f} {ratio['ours, eager']:>6.2f} {ratio['compiled']:>6.2f}"
+        f"{size:>9,.0f} {width:>4}x{depth} {batch:>6,} {rate['plain']:>9,.0f}"
+        f" {rate['ours, eager']:>9,.0f} {rate['compiled']:>9,.0f}"
+        f" {ratio['ours, eager']:>6.2f} {ratio['compiled']:>6.2f}"
         f" {outside(code):>8.1%} {compiling:>8.1f} {gap:>9.1e}{verdict}",
         flush=True,
     )
@@ -218,15 +231,47 @@ def outside(stepper) -> float:
     _stepper.clip_gradient, stepper.optimizer.step = watched(clip), watched(step)
     with tempfile.TemporaryDirectory() as folder:
         training = Training(stepper, Silence(folder))
-        rates = torch.full((1000,), 0.005).numpy()
         began, passed = time.thread_time(), 0.0
         for stop in range(10, 1000, 10):  # a report every tenth step, as in a run of 1,000
-            training._advance(stop, rates)
+            training._advance(stop)
             passed = time.thread_time() - began
             if passed > ROUND_SECONDS * 4:
                 break
     stepper.code, _stepper.clip_gradient, stepper.optimizer.step = code, clip, step
     return 1 - inside / passed
+
+
+def stacks(width, depth, batch, members=4) -> None:
+    """Compare a stack's passes, eager and compiled, with those of compiled trials one by one."""
+    _, _, _, code = arms(width, depth, batch)
+    model, count = code.model, code.windows
+    windows = torch.from_numpy(code.batches.at(0, count * members))
+    many = windows.view(members, count, -1)
+    rows = model.flat.expand(members, -1).contiguous()
+
+    def batched(rows, many):
+        return torch.func.vmap(model.mean_gradient)(rows, many)
+
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        together = torch.compile(batched, fullgraph=True, dynamic=False)
+        work = {
+            "alone": lambda *_: [code.code(model, part) for part in many],
+            "eager": lambda *_: batched(rows, many),
+            "stack": lambda *_: together(rows, many),
+        }
+        for run in work.values():
+            run()
+        steps = max(2, int(ROUND_SECONDS / timed(work["eager"], 2)))
+        times = [[timed(run, steps) for run in work.values()] for _ in range(ROUNDS)]
+    rates = [members * batch / statistics.median(each) for each in zip(*times, strict=True)]
+    ratio = statistics.median(each[0] / each[2] for each in times)
+    print(
+        f"stack of {members}, {width}x{depth}, {batch} tokens: compiled one by one "
+        f"{rates[0]:,.0f}, stack eager {rates[1]:,.0f}, compiled {rates[2]:,.0f} tokens/s: "
+        f"{ratio:.2f}x",
+        flush=True,
+    )
 
 
 def second_process() -> None:
@@ -253,8 +298,8 @@ def quickstart() -> None:
             classes.add((shape, windows))
     warm = 2 * WARM_SECONDS * len(classes)
     print(
-        f"results/example: {before:,.0f} s of trials; the model says compiling saves {gain:,.0f} s, "
-        f"loading costs {warm:,.0f} s in two workers and, once a machine, compiling "
+        f"results/example: {before:,.0f} s of trials; the model says compiling saves "
+        f"{gain:,.0f} s, loading costs {warm:,.0f} s in two workers and, once a machine, compiling "
         f"{COLD_SECONDS * len(classes):,.0f} s more"
     )
 
@@ -262,15 +307,16 @@ def quickstart() -> None:
 def main() -> None:
     torch.set_num_threads(1)
     if "--second" in sys.argv:
-        return second_process()
+        second_process()
+        return
     with tempfile.TemporaryDirectory() as place:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = place
         print("  tokens/s and core: plain eager, ours eager, ours compiled; ratios to plain")
-        print(
-            "   params  shape  batch     plain     eager  compiled  eager  comp.  outside  compile s  loss gap"
-        )
+        print(HEAD)
         for case in CASES:
             compare(*case)
+        stacks(16, 2, 512)
+        stacks(16, 2, 128)
         command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.bench_proxy_speed"]
         told = subprocess.run([*command, "--second"], capture_output=True, text=True, check=True)
         print(f"first step of {CASES[0][:3]} in a second process: {told.stdout.strip()}")

@@ -26,11 +26,16 @@ def contexts(folder, **changes):
     return [Context(folder / str(k), **changes) for k in range(len(TRIALS))]
 
 
-@pytest.mark.parametrize("options", [{}, {"parametrization": "mup", "head": "tied"}])
-def test_a_stack_takes_the_steps_of_its_trials(data, tmp_path, options):
+# Where the learning rate is on the edge, another order of summation alone moves the 50th loss of
+# the tied head by 6e-4: there the rates are lower, so that what is left is the stack's own doing.
+@pytest.mark.parametrize(
+    ("options", "slower"), [({}, 1), ({"parametrization": "mup", "head": "tied"}, 4)]
+)
+def test_a_stack_takes_the_steps_of_its_trials(data, tmp_path, options, slower):
     proxy = GptProxy(data, context=CONTEXT, head_dim=8, **options)
-    alone = [proxy._stepper(each, "cpu") for each in TRIALS]
-    members = [proxy._stepper(each, "cpu") for each in TRIALS]
+    trials = [replace(each, lr=each.lr / slower) for each in TRIALS]
+    alone = [proxy._stepper(each, "cpu") for each in trials]
+    members = [proxy._stepper(each, "cpu") for each in trials]
     stack = Stack(list(zip(members, contexts(tmp_path), strict=True)))
     rates = [training.rates for training in stack.trainings]
     for step in range(50):
