@@ -17,6 +17,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What an attempt holds while it runs: so many devices, shared ``among`` so many trials.
+
+    The trials of a stack share the time: each is paid for an equal part of it.
+    """
+
+    devices: float = 1
+    among: int = 1
+
+
+ALONE = Held()
+
 PROGRESS_MARKS = 10
 """A trial tells of its progress, and the ledger stores it, at every tenth of its new tokens."""
 

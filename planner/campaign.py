@@ -28,6 +28,7 @@ from planner.sweep.local import LocalExecutor
 from planner.sweep.loop import Setup, prepare, run_sweep, state_of
 from planner.sweep.mirrors import mirrored
 from planner.sweep.policy import audit, next_round, wants_prediction
+from planner.sweep.seats import seats, settled
 from planner.sweep.slurm import SlurmExecutor
 from planner.sweep.state import StudyState
 from planner.sweep.watch import LiveWatch, Meter, PlainWatch, Watch, describe
@@ -57,6 +58,7 @@ def run_campaign(
     object per line.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    space = space.model_copy(update={"executor": settled(space.executor)})
     with Ledger.open(folder) as ledger:
         _refuse_other_space(folder, space)
         setup = prepare(space)
@@ -184,7 +186,7 @@ def _executor(space: SearchSpace, folder: Path) -> Callable[[], Executor]:
             return lambda: SlurmExecutor(
                 choice.workers or SLURM_JOBS, folder / "jobs", choice.slurm
             )
-    return lambda: LocalExecutor(choice.processes)
+    return lambda: LocalExecutor(choice.processes, seats(choice))
 
 
 def _on_ray(choice: ExecutorChoice) -> Executor:

@@ -83,7 +83,7 @@ def sweep(
     ] = None,
     cpus_per_trial: Annotated[float | None, typer.Option(help="CPUs a trial takes.")] = None,
     gpus_per_trial: Annotated[
-        float | None, typer.Option(help="GPUs a trial takes; below 1 a share of one.")
+        float | None, typer.Option(help="GPUs a trial takes; below 1 a share of one; 0: the CPU.")
     ] = None,
     budget: Annotated[str | None, typer.Option(help="FLOPs, such as 2e13.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the study.")] = None,

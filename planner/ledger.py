@@ -18,8 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from planner._deaths import Deaths
-from planner._derived import curve_file, restore_table, what_counts
+from planner._derived import curve_file, restore_table
 from planner._log import (
     SCHEMA_VERSION,
     append_line,
@@ -31,12 +30,11 @@ from planner._log import (
     take_lock,
     unwritable,
 )
-from planner._losses import Losses
 from planner._secrets import hide
-from planner._spend import Spend
-from planner._trials import TrialIndex
+from planner._spend import ALONE, Held
+from planner._state import LogState
 from planner.errors import LedgerError
-from planner.run import Round, Run, Trial, check_types, content_hash
+from planner.run import Round, Run, Trial
 from planner.shape import Size
 
 LEAST_ROOM = 1 << 20
@@ -45,28 +43,21 @@ LEAST_ROOM = 1 << 20
 _FOUND_BEFORE_THE_LOG = {"lock", "space.yaml", "check.json"}
 
 
-class Ledger:
+class Ledger(LogState):
     """A study folder. ``Ledger.open`` locks it for writing, ``Ledger.read`` only looks.
 
-    ``rounds`` are the decided rounds in order, ``runs`` the recorded run of each key (its
-    ``spent_flops`` sums all attempts), ``prediction`` what was written before the held-out rung,
-    ``repaired`` a sentence when the log's last line was cut by a crash (else empty), ``policies``
-    the version of the policy that decided each round.
+    What it holds is told by :class:`planner._state.LogState`; ``repaired`` is a sentence when the
+    log's last line was cut by a crash (else empty).
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
-        self.rounds: tuple[Round, ...] = ()
-        self.runs: dict[str, Run] = {}
-        self.prediction: dict[str, Any] | None = None
         self.repaired = ""
-        self.policies: tuple[str, ...] = ()
-        self._spend, self._deaths, self._losses = Spend(), Deaths(), Losses()
-        self._trials = TrialIndex()
         self._decoder = json.JSONDecoder(
             object_hook=self._trials.decode, parse_constant=refuse_constant
         )
-        self._clocks: dict[tuple[str, int], float] = {}
+        self._clocks: dict[tuple[str, int], tuple[float, int]] = {}
         self._lines = 0
         self._lock: int | None = None
 
@@ -112,69 +103,27 @@ class Ledger:
             self._lock = None
 
     @property
-    def spent_flops(self) -> float:
-        """FLOPs of every attempt that is over, recorded or not; not of those under way here."""
-        return self._spend.total
-
-    @property
-    def device_seconds(self) -> float:
-        """Wall seconds times devices of every attempt that is over, lost ones included."""
-        return self._spend.device_seconds
-
-    @property
-    def losses(self) -> Mapping[str, int]:
-        """How many attempts ended without a result, by the note that says why."""
-        return +self._losses.counts
-
-    @property
     def running(self) -> int:
         """How many attempts this process has started that are not over."""
         return len(self._clocks)
-
-    def attempts(self, key: str) -> int:
-        """Return the number of the newest attempt at a trial; 0 before the first."""
-        return self._spend.newest(key)
-
-    def deaths(self, key: str) -> tuple[int, str]:
-        """Return a trial's deaths on end that brought it no further, and the last one's note."""
-        return self._deaths.of(key)
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The stages that have asked for trials, in the order they came."""
-        return self._trials.stages
-
-    def stage_keys(self, stage: str) -> tuple[str, ...]:
-        """Return the keys of the recorded runs a stage asked for, in the order it asked.
-
-        A run two stages asked for belongs to both, whichever was first.
-        """
-        return self._trials.recorded(stage, self.runs)
-
-    def hash(self) -> str:
-        """Hash what was decided and found, whatever the order, hosts, times and retries."""
-        return content_hash(what_counts(self.rounds, self.runs))
 
     def decided(self, decision: Round, policy: str) -> None:
         """Store a round before any of its trials starts; ``policy`` is the deciding version."""
         self._append("decided", {"policy": policy, "round": decision.to_json()})
 
     def started(
-        self, key: str, attempt: int, host: str, trial: Trial, size: Size, *, devices: float = 1
+        self, key: str, attempt: int, host: str, trial: Trial, size: Size, held: Held = ALONE
     ) -> None:
-        """Store that an attempt starts; from now on results of older ones are discarded.
-
-        ``devices`` is how many it holds while it runs (a share of one counts as its share).
-        """
+        """Store that an attempt starts; from now on results of older ones are discarded."""
         cost = {
             "fork_at": trial.fork_at,
             "tokens": trial.tokens,
             "flops_per_token": size.flops_per_token,
-            "devices": devices,
+            "devices": held.devices,
         }
         self._append("started", {"key": key, "attempt": attempt, "host": host} | cost)
         self._spend.watch(key, attempt)
-        self._clocks[key, attempt] = time.monotonic()
+        self._clocks[key, attempt] = time.monotonic(), held.among
 
     def progress(self, key: str, attempt: int, tokens: int, *, resumed: bool = False) -> None:
         """Store that an attempt resumed, or came into another tenth; less is not stored.
@@ -233,8 +182,8 @@ class Ledger:
 
     def _clock(self, key: str, attempt: int) -> dict[str, float]:
         """Return the seconds an attempt has taken so far, if it was started here."""
-        began = self._clocks.get((key, attempt))
-        return {} if began is None else {"seconds": round(time.monotonic() - began, 3)}
+        began, among = self._clocks.get((key, attempt), (None, 1))
+        return {} if began is None else {"seconds": round((time.monotonic() - began) / among, 3)}
 
     @property
     def _log(self) -> Path:
@@ -286,40 +235,3 @@ class Ledger:
         append_line(self._log, line, durable=durable)
         self._lines += 1
         self._apply(self._decoder.decode(line))
-
-    def _apply(self, event: Mapping[str, Any]) -> None:
-        if "attempt" in event:
-            check_types(event, {"key": str, "attempt": int})
-        self._deaths.see(event)
-        self._losses.see(event)
-        match event["event"]:
-            case "study":
-                pass
-            case "decided":
-                self._decide(event["round"], str(event.get("policy", "")))
-            case "started" | "progress" | "lost":
-                self._spend.see(event)
-            case "ended":
-                self._record(event["run"])
-            case "predicted":
-                self.prediction = dict(event["prediction"])
-            case kind:
-                raise ValueError(f"there is no event {kind!r}")
-
-    def _decide(self, data: Mapping[str, Any], policy: str) -> None:
-        trials = tuple(self._trials.see(trial) for trial in data["trials"])
-        self.rounds += (Round(data["number"], data["stage"], trials, data["why"]),)
-        self.policies += (policy,)
-
-    def _record(self, data: Mapping[str, Any]) -> None:
-        run = self._trials.shared(Run.from_json(data, self._trials.see(data["trial"])))
-        if self._is_news(run):
-            self.runs[run.key] = run
-        self._spend.pay(run.key, run.attempt, run.spent_flops, run.seconds)
-        if run.key in self.runs:
-            total = self._spend.of(run.key)
-            if total != run.spent_flops:
-                self.runs[run.key] = replace(self.runs[run.key], spent_flops=total)
-
-    def _is_news(self, run: Run) -> bool:
-        return run.key not in self.runs and run.attempt >= self.attempts(run.key)

@@ -87,19 +87,20 @@ class Target(Part):
 class ExecutorChoice(Part):
     """Where trials run, and what each may use; the plan does not depend on it.
 
-    ``workers`` trials at once: by default one per core of this machine, on Ray as many as there is
-    room for. ``cpus_per_trial`` and ``gpus_per_trial`` (a share of one device below 1) hold on each
-    of ``nodes_per_trial`` nodes. ``address`` of a Ray cluster (``auto`` or host:port); without one
-    Ray is started on this machine. It stays out of the study folder. ``slurm`` holds what sbatch is
-    told besides: partition, time, account, qos, constraint ... A trial silent for ``hang_minutes``
-    is stopped and tried again; without it, runs like it say.
+    ``workers`` trials at once: by default one per core of this machine, or per GPU where it has
+    some; on Ray as many as there is room for. ``cpus_per_trial`` and ``gpus_per_trial`` (a share of
+    one device below 1; 0: the CPU; by default a GPU where trials run on this machine and it has
+    one) hold on each of ``nodes_per_trial`` nodes. ``address`` of a Ray cluster (``auto`` or
+    host:port); without one Ray is started on this machine. It stays out of the study folder.
+    ``slurm`` holds what sbatch is told besides: partition, time, account, qos, constraint ... A
+    trial silent for ``hang_minutes`` is stopped and tried again; without it, runs like it say.
     """
 
     name: Literal["inline", "local", "ray", "slurm"] = "local"
     workers: Annotated[int, Field(ge=1)] | None = None
     address: Annotated[str | None, Field(exclude=True)] = None
     cpus_per_trial: Annotated[float, Field(gt=0)] = 1
-    gpus_per_trial: Annotated[float, Field(ge=0)] = 0
+    gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
     nodes_per_trial: Annotated[int, Field(ge=1)] = 1
     hang_minutes: Annotated[float, Field(gt=0)] | None = None
     slurm: dict[str, str | int | float] = {}
@@ -109,15 +110,20 @@ class ExecutorChoice(Part):
         """Trials at once on this machine."""
         return self.workers or os.cpu_count() or 1
 
+    @property
+    def gpus(self) -> float:
+        """GPUs a trial takes on each node."""
+        return self.gpus_per_trial or 0
+
     @model_validator(mode="after")
     def _of_a_cluster(self) -> Self:
-        able = {"ray": (), "slurm": ("address",)}
+        able = {"ray": (), "slurm": ("address",), "local": ("address", "nodes_per_trial")}
         others = able.get(self.name, ("address", "gpus_per_trial", "nodes_per_trial"))
         mine = [name for name in others if getattr(self, name) not in (None, 0, 1)]
         if mine:
             raise ValueError(f"is {self.name}; {', '.join(mine)} are for --executor ray")
-        if self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
+        if self.gpus > 1 and self.gpus % 1:
             raise ValueError(
-                f"asks for {self.gpus_per_trial:g} GPUs per trial; above 1 they are whole devices"
+                f"asks for {self.gpus:g} GPUs per trial; above 1 they are whole devices"
             )
         return self

@@ -31,9 +31,10 @@ class StopTrial(Exception):
 
 
 class Preempted(StopTrial):
-    """Raised by ``ctx.report`` when the machine is wanted back: save the state, then pass it on.
+    """Raised when the machine is wanted back: save the state, then pass it on.
 
-    The point reported counts, and the trial is tried again from what its checkpoint folder holds.
+    It comes from ``ctx.report`` and ``ctx.give_way``. The point reported counts, and the trial is
+    tried again from what its checkpoint folder holds.
     """
 
 
@@ -48,7 +49,11 @@ class Context(Protocol):
     """
 
     parent: Path | None
-    """The checkpoint folder of the trunk a fork starts from."""
+    """The checkpoint folder of the trunk a fork starts from.
+
+    Of files whose names hold ``tokens-N``, N the tokens of a state, only those of the fork's own
+    state need be there.
+    """
 
     device: str
     """``cpu``, ``cuda:0`` ..."""
@@ -62,6 +67,13 @@ class Context(Protocol):
 
     def resumed(self, tokens: int) -> None:
         """Say that training goes on from a state at ``tokens``: what lies before is paid for."""
+        ...
+
+    def give_way(self, tokens: int) -> None:
+        """Raise Preempted where the machine is wanted back; so cheap that every step may ask.
+
+        For who need not wait for the next report: a state saved at ``tokens`` is one to go on from.
+        """
         ...
 
 

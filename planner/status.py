@@ -18,10 +18,11 @@ from rich.table import Table
 from planner._derived import noted_standings, read_mapping
 from planner._log import fold_log
 from planner._tally import Fold
+from planner.bought import Bought, Doubt, bought, unit_of
 from planner.errors import LedgerError
 from planner.space import SearchSpace, load_space
 from planner.sweep.gauge import Gauge
-from planner.units import format_duration
+from planner.units import format_duration, format_flops
 
 SCHEMA_VERSION = 1
 
@@ -45,6 +46,23 @@ class Status:
     def usd(self) -> float | None:
         """Dollars of those hours; None where no price is stated."""
         return None if self.space.price is None else self.device_hours * self.space.price
+
+    @property
+    def bought(self) -> tuple[str, list[Bought]]:
+        """What each round bought, and per what: a dollar where a price is stated, else FLOPs.
+
+        Dollars are the round's share of the trials' time.
+        """
+        rounds = self.fold.rounds
+        doubts = [_doubt(self.known.get(one.number)) for one in rounds]
+        if self.usd and self.fold.trial_seconds:
+            rate = self.usd / self.fold.trial_seconds
+            costs, unit, name = [rate * one.seconds for one in rounds], 1.0, "$1"
+        else:
+            costs = [one.flops for one in rounds]
+            unit = unit_of(costs)
+            name = format_flops(unit, 1)
+        return name, bought(list(zip(costs, doubts, strict=True)), unit)
 
     @property
     def seconds_left(self) -> float | None:
@@ -81,10 +99,18 @@ class Status:
             "device_hours": self.device_hours,
             "spent_usd": self.usd,
             "seconds_left": self.seconds_left,
-            "bought": [one.to_json(self.known.get(one.number)) for one in fold.rounds],
+            "bought": self._bought_json(),
             "findings": self.findings,
             "plan": (self.folder / "plan.json").is_file(),
         }
+
+    def _bought_json(self) -> list[dict[str, Any]]:
+        unit, each = self.bought
+        return [
+            one.to_json(self.known.get(one.number))
+            | {"per": unit, "regret_nats_off": off.regret, "interval_nats_off": off.width}
+            for one, off in zip(self.fold.rounds, each, strict=True)
+        ]
 
     def _of_plan(self) -> list[str]:
         path = self.folder / "plan.json"
@@ -125,6 +151,8 @@ def print_status(folder: Path, *, audit: bool, as_json: bool) -> None:
     console = Console()
     console.print(_table(status))
     console.print(_spent(status))
+    if sentence := _bought(status):
+        console.print(sentence)
     for sentence in status.findings:
         console.print(sentence, markup=False)
     for sentence in audited:
@@ -158,11 +186,34 @@ def _table(status: Status) -> Table:
 _LEFT = ("regret", "loss there")
 
 
+def _doubt(known: Mapping[str, Any] | None) -> Doubt | None:
+    """Return what a round left in doubt."""
+    if known is None:
+        return None
+    loss = known.get("loss")
+    return Doubt(known["regret_nats"], loss["high"] - loss["low"] if loss else None)
+
+
 def _left(known: Mapping[str, Any]) -> tuple[str, str]:
     """Say what a round left in doubt."""
     loss = known.get("loss")
     regret = f"{known['regret_nats']:.2g}" if known else "-"
     return regret, f"{loss['low']:.2f}-{loss['high']:.2f}" if loss else "-"
+
+
+def _bought(status: Status) -> str:
+    """Say what the last FLOPs bought, where that is known."""
+    unit, each = status.bought
+    known = [pair for pair in zip(status.fold.rounds, each, strict=True) if pair[1].told != "-"]
+    if not known:
+        return ""
+    (last, off), more = known[-1], ""
+    if off.width is not None:
+        more = f" and {off.width:+.2g} off the interval of its loss"
+    return (
+        f"round {last.number} ({last.stage}) took, per {unit}, {off.regret:+.2g} nats off the "
+        f"regret at the target{more}"
+    ) + ("; below zero: the doubt grew" if min(off.regret or 0, off.width or 0) < 0 else "")
 
 
 def _spent(status: Status) -> str:

@@ -26,8 +26,8 @@ from planner.decide.standing import Standing
 from planner.errors import LedgerError, SpaceError, TableError
 from planner.finding import Finding, Severity
 from planner.fit.held_out import Judgement, Prediction
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.loss_fit import LossFit
-from planner.fit.transfer import HyperFit
 from planner.ledger import Ledger
 from planner.run import Round, Run, check_types, content_hash
 from planner.schedules import schedule_of

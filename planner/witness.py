@@ -17,9 +17,9 @@ import numpy as np
 from planner.curve import Curve
 from planner.finding import Finding, Severity
 from planner.fit.critical_batch import HYPERBOLA, fit_hyperbola
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.noise_scale import GradientNorms, noise_scale, noise_scale_against
 from planner.fit.steps_to_loss import UNIDENTIFIED, Reached, reached_by_size, swept_runs
-from planner.fit.transfer import HyperFit
 from planner.run import Run
 from planner.units import format_count
 

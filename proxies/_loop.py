@@ -71,7 +71,8 @@ class Monitor:
 class Training:
     """One trial under way. At the steps ``measured`` two gradients' norms join the curve.
 
-    ``trouble`` says what ended the run early, ``note`` what went wrong and was got over.
+    ``trouble`` says what ended the run early, ``note`` what went wrong and was got over; ``losses``
+    and ``norms`` are those of the steps since the last report.
     """
 
     stepper: Stepper
@@ -80,6 +81,8 @@ class Training:
     step: int = 0
     monitor: Monitor = field(default_factory=Monitor)
     reports: list[dict[str, float]] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+    norms: list[Tensor] = field(default_factory=list)
     trouble: str = ""
     note: str = ""
 
@@ -122,27 +125,26 @@ class Training:
 
     def _advance(self, stop: int) -> None:
         """Train up to step ``stop`` and report; a run that diverged is left with its trouble."""
-        begin, losses, norms = time.perf_counter(), [], []
+        begin, batch = time.perf_counter(), self.trial.batch_tokens
         pairs: list[tuple[Tensor, Tensor]] = []
         for step in range(self.step, stop):
+            if not self.measured:
+                self.ctx.give_way(step * batch)
             other = self.stepper.other_norm(step) if step in self.measured else None
             loss, norm = self.stepper.take(step, float(self.rates[step]))
-            losses.append(loss)
-            norms.append(norm)
+            self.losses.append(loss)
+            self.norms.append(norm)
+            self.step = step + 1
             if other is not None:
                 pairs.append((norm, other))
-        self.tell(begin, torch.stack(losses), torch.stack(norms), pairs)
+        self.tell(begin, pairs)
 
-    def tell(
-        self,
-        begin: float,
-        loss: Tensor,
-        norm: Tensor,
-        pairs: Collection[tuple[Tensor, Tensor]] = (),
-    ) -> None:
-        """Take in losses and gradient norms of the steps since ``begin``, and report them."""
-        done, batch, rates = self.step, self.trial.batch_tokens, self.rates
-        stop = self.step = done + len(loss)
+    def tell(self, begin: float, pairs: Collection[tuple[Tensor, Tensor]] = ()) -> None:
+        """Report ``losses`` and ``norms``, those of the steps taken since ``begin``."""
+        batch, rates, stop = self.trial.batch_tokens, self.rates, self.step
+        loss, norm = torch.stack(self.losses), torch.stack(self.norms)
+        done = stop - len(loss)
+        self.losses, self.norms = [], []
         if at := self.monitor.see(loss.tolist()):
             self.trouble = (
                 f"diverged by {(done + at) * batch:,} tokens at a learning rate of "
@@ -186,6 +188,7 @@ class Training:
         """Save all that the rest of the run depends on; a disk that refuses costs only safety."""
         began = time.monotonic()
         more = {"reports": self.reports, "trouble": self.trouble, "micro": self.stepper.micro}
+        more |= {"losses": self.losses, "norms": self.norms} if self.losses else {}
         try:
             path = _checkpoint.resume_file(self.ctx.checkpoint_dir)
             _checkpoint.save(path, self._state() | more, self.trial)
@@ -211,6 +214,7 @@ class Training:
         if "reports" not in state:
             return
         self.reports, self.trouble = list(state["reports"]), state["trouble"]
+        self.losses, self.norms = state.get("losses", []), state.get("norms", [])
         self.stepper.shrink(state["micro"])
         for point in self.reports:
             told = {name: value for name, value in point.items() if name not in ("tokens", "loss")}

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner._log import SEAL_BYTES, seal
+from planner._spend import Held
 from planner.errors import LedgerError, StudyLockedError
 from planner.ledger import Ledger
 from planner.run import Round, Run, Status, Trial
@@ -444,7 +445,7 @@ def test_lost_attempts_seconds_count(tmp_path, monkeypatch):
     monkeypatch.setattr("planner.ledger.time.monotonic", lambda: float(next(clock)))
     one, size = trial(seed=1), SIZE
     with Ledger.open(tmp_path / "study") as ledger:
-        ledger.started("a", 1, "here", one, size, devices=2)  # at 0 s
+        ledger.started("a", 1, "here", one, size, Held(devices=2))  # at 0 s
         assert ledger.running == 1
         ledger.lost("a", 1, "its node went")  # at 10 s
         assert ledger.device_seconds == 20

@@ -15,8 +15,9 @@ import numpy as np
 from planner.fit.decay import fit_decay
 from planner.fit.engine import fit_loss
 from planner.fit.held_out import Judgement, Prediction, judge
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.loss_fit import LossFit
-from planner.fit.transfer import HyperFit, fit_hyper
+from planner.fit.transfer import fit_hyper
 from planner.observations import Observations
 from planner.run import Run
 

@@ -28,7 +28,7 @@ from planner.decide.rules import (
 from planner.decide.schedule import ScheduleEvidence, schedule_decision
 from planner.estimate import Estimate
 from planner.fit.decay import RULE, TAU_EXPONENT, TAU_SCALE, DecayFit
-from planner.fit.transfer import HyperFit
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.warmup import DEFAULT_FRACTION, WarmupFit
 from planner.shape import Size
 from planner.units import format_count
@@ -67,7 +67,7 @@ def rung_hyper(hyper: HyperFit, size: Size, tokens: float, *, min_batch_tokens: 
 
     ``min_batch_tokens`` is one sequence: the batch is that times a power of two.
     """
-    batch = snap_batch(hyper.batch(size, tokens).value, min_batch_tokens)
+    batch = snap_batch(hyper.best_batch(size, tokens), min_batch_tokens)
     lr = snap_lr(cautious_lr(hyper.lr(size, tokens, batch)))
     return rules_at(size, tokens, batch_tokens=batch, lr=lr, warmup=hyper.warmup, decay=hyper.decay)
 

@@ -50,7 +50,8 @@ def weight_decay_rule(
 def beta2_rule(batch_tokens: int, tokens: float) -> float:
     """Return beta2 with a fixed half-life in tokens."""
     half_life = min(HALF_LIFE_TOKENS, HALF_LIFE_SHARE * tokens)
-    return float(np.clip(2.0 ** (-batch_tokens / half_life), *BETA2_RANGE))
+    least, most = BETA2_RANGE
+    return float(min(max(2.0 ** (-batch_tokens / half_life), least), most))
 
 
 def cautious_lr(best: Estimate) -> float:

@@ -19,8 +19,8 @@ import numpy as np
 
 from planner.decide.hyper import rung_hyper
 from planner.estimate import Estimate
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.loss_fit import LossFit
-from planner.fit.transfer import HyperFit
 from planner.shape import Size
 
 TOKENS_PER_PARAM = 20.0

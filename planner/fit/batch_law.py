@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
+from scipy.special import ndtri
 
 from planner.arrays import Floats
 from planner.fit.cells import BatchSweep
@@ -106,6 +108,16 @@ def _log_weight(
         log_likelihood = np.log(np.maximum(blurred, blurred.max() * 1e-12))
         log_weight += np.interp(c + r * np.log(sweep.tokens / prior.tokens), x, log_likelihood)
     return log_weight
+
+
+@cache
+def even_draws(draws: int, seed: int) -> tuple[Floats, Floats]:
+    """Return uniforms (draws,) and standard normals (draws,), each evenly spaced and shuffled."""
+    rng, even = np.random.default_rng(seed), (np.arange(draws) + 0.5) / draws
+    uniforms, normals = rng.permutation(even), ndtri(rng.permutation(even))
+    for one in (uniforms, normals):
+        one.setflags(write=False)
+    return uniforms, normals
 
 
 def batch_conflict(law: BatchLaw, prior: Priors) -> float:

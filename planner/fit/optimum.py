@@ -190,29 +190,54 @@ def _posterior(
     points: Points, axes: tuple[Floats, Floats, Floats], belief: Floats
 ) -> tuple[Floats, Floats, float]:
     """Return weights (G, K, K) that sum to 1, L* given (x*, k_low, k_high), its variance."""
-    grid, log_low, log_high = axes
-    x, loss, sd, ok = points.x, points.loss, points.sd, points.done
-    u = x - grid[:, None]
-    below, above = np.where(u < 0, u**2, 0.0), np.where(u >= 0, u**2, 0.0)
-    rise = (
-        np.exp(log_low)[:, None, None] * below[:, None, None]
-        + np.exp(log_high)[:, None] * above[:, None, None]
-    )
+    loss, sd, ok = points.loss, points.sd, points.done
     best = float(loss[ok].min())
-    away = np.abs(x[ok] - x[ok][np.argmin(loss[ok])]) / np.log(2)
-    noise = np.hypot(sd[ok], MISFIT * away * (loss[ok] - best))
-    precision = noise**-2
-    gap = loss[ok] - rise[..., ok]
+    x, mean, precision, within = _pooled(points, best)
     floor_var = float(1 / precision.sum())
+    gap = mean - _rise(x, axes)
     floors = gap @ precision * floor_var
-    squares = (gap - floors[..., None]) ** 2 @ precision
+    squares = (gap - floors[..., None]) ** 2 @ precision + within
     log_weight = -0.5 * (points.df + ok.sum() - 1) * np.log1p(squares / points.df)
     if not ok.all():
-        beyond = (floors[..., None] + rise[..., ~ok] - best) / np.sqrt(sd[~ok] ** 2 + floor_var)
-        log_weight = log_weight + log_ndtr(beyond).sum(-1)
+        bounds = np.stack([points.x[~ok], sd[~ok]])
+        (x, sd), counts = np.unique(bounds, axis=1, return_counts=True)
+        beyond = (floors[..., None] + _rise(x, axes) - best) / np.sqrt(sd**2 + floor_var)
+        log_weight = log_weight + log_ndtr(beyond) @ counts
     log_weight += belief
     weight = np.exp(log_weight - log_weight.max())
     return weight / weight.sum(), floors, floor_var
+
+
+def _pooled(points: Points, best: float) -> tuple[Floats, Floats, Floats, float]:
+    """Return x, mean loss and precision of every place, and the squares within the places.
+
+    They say of the posterior all that the single losses say; so a trial may be repeated a thousand
+    times.
+    """
+    ok = points.done
+    x, loss = points.x[ok], points.loss[ok]
+    away = np.abs(x - x[np.argmin(loss)]) / np.log(2)
+    precision = np.hypot(points.sd[ok], MISFIT * away * (loss - best)) ** -2
+    places, at = np.unique(x, return_inverse=True)
+    if len(places) == len(x):
+        return x, loss, precision, 0.0
+    weight = np.bincount(at, precision)
+    mean = np.bincount(at, precision * loss) / weight
+    return (
+        places,
+        mean,
+        np.asarray(weight, dtype=np.float64),
+        float(precision @ (loss - mean[at]) ** 2),
+    )
+
+
+def _rise(x: Floats, axes: tuple[Floats, Floats, Floats]) -> Floats:
+    """Return the rise above L* at x (n,) under every (x*, k_low, k_high), (G, K, K, n)."""
+    grid, log_low, log_high = axes
+    u = x - grid[:, None]
+    below, above = np.where(u < 0, u**2, 0.0), np.where(u >= 0, u**2, 0.0)
+    low = np.exp(log_low)[:, None, None] * below[:, None, None]
+    return np.asarray(low + np.exp(log_high)[:, None] * above[:, None, None], dtype=np.float64)
 
 
 def _interior(points: Points, density: Density) -> tuple[bool, bool]:

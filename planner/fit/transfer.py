@@ -17,16 +17,10 @@ Without own cells both laws are the published ones, and the findings say so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
-import numpy as np
-from scipy.special import ndtri
-
-from planner.arrays import Floats
-from planner.estimate import LEVEL, Estimate
-from planner.finding import Finding
 from planner.fit.batch_law import BatchLaw, fit_batch_law
 from planner.fit.cells import (
     BatchSweep,
@@ -39,8 +33,8 @@ from planner.fit.cells import (
     seed_noise,
     usable,
 )
-from planner.fit.curvature import log_normal, pooled, pooled_batch
-from planner.fit.decay import RULE, DecayFit
+from planner.fit.curvature import pooled, pooled_batch
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.joint import joint_laws
 from planner.fit.lr_choice import LrComparison, compare_forms
 from planner.fit.lr_forms import FORMS
@@ -48,178 +42,8 @@ from planner.fit.lr_law import LrLaw, fit_lr_law
 from planner.fit.parametrization import transfer_prior, uncovered
 from planner.fit.priors import PUBLISHED_FLOPS, Priors
 from planner.fit.transfer_findings import form_findings, transfer_findings
-from planner.fit.warmup import WarmupFit, fit_warmup
+from planner.fit.warmup import fit_warmup
 from planner.run import Run
-from planner.shape import Size
-
-SCHEMA_VERSION = 1
-DRAWS = 1000
-
-
-@dataclass(frozen=True)
-class HyperFit:
-    """What is known of learning rate, batch and warmup; predicts them for any size and horizon."""
-
-    prior: Priors
-    lr_law: LrLaw
-    lr_forms: LrComparison
-    batch_law: BatchLaw
-    k_low: Estimate
-    """Curvature of the loss in ln lr below the optimum (nats), k_high above it."""
-    k_high: Estimate
-    k_batch: Estimate
-    """Curvature of the loss in ln B (nats)."""
-    seed_noise: SeedNoise | None
-    """Pooled replicates; None when no trial was repeated with another seed."""
-    sigma_seed: float
-    """sd of one run's loss in nats: replicates averaged with the prior belief."""
-    flops: tuple[float, float]
-    """Compute of the cheapest and the dearest evidence; beyond it predictions widen."""
-    n_convention: str
-    """params_matmul with own cells, params_non_embedding where only the prior speaks."""
-    cells: tuple[Cell, ...]
-    batch_sweeps: tuple[BatchSweep, ...]
-    warmup: WarmupFit
-    findings: tuple[Finding, ...]
-    decay: DecayFit = RULE
-
-    @property
-    def own_share(self) -> float:
-        """Share of what is known of the learning rate's level and slopes that own data gave."""
-        return self.lr_law.own_share(self.prior)
-
-    @property
-    def own_share_batch(self) -> float:
-        """The same share for the batch's level and slope."""
-        return self.batch_law.own_share(self.prior)
-
-    def lr(
-        self, size: Size, tokens: float, batch_tokens: float, *, level: float = LEVEL
-    ) -> Estimate:
-        """Return the best learning rate at a batch: posterior median, predictive interval."""
-        mean, sd = self.lr_law.predict(self._params(size), tokens, batch_tokens)
-        wide = float(np.hypot(sd, self._lr_spread(size, tokens)))
-        method = "MAP of own cells and published priors, Laplace; + scatter and drift"
-        return log_normal(mean, wide, level, method)
-
-    def lr_draws(
-        self, size: Size, tokens: float, batch_tokens: float, *, draws: int = DRAWS, seed: int = 0
-    ) -> Floats:
-        """Return predictive draws (draws,) of the best learning rate at a batch."""
-        rng = np.random.default_rng(seed)
-        normals = rng.normal(size=(draws, len(self.lr_law.mean)))
-        law = self.lr_law.draws(self._params(size), tokens, batch_tokens, normals)
-        log_lr = law + self._lr_spread(size, tokens) * rng.normal(size=draws)
-        return np.asarray(np.exp(log_lr), dtype=np.float64)
-
-    def batch(self, size: Size, tokens: float, *, level: float = LEVEL) -> Estimate:
-        """Return the best batch in tokens: posterior median, predictive interval."""
-        draws = self.batch_draws(size, tokens)
-        method = "own batch sweeps and published prior on a grid; + scatter and drift"
-        return Estimate.from_draws(draws, level=level, method=method)
-
-    def batch_draws(
-        self, size: Size, tokens: float, *, draws: int = DRAWS, seed: int = 0
-    ) -> Floats:
-        """Return predictive draws (draws,) of the best batch in tokens."""
-        rng = np.random.default_rng(seed)
-        drift = self.prior.batch_drift * self._decades(size, tokens)
-        spread = np.hypot(self.batch_law.scatter, drift)
-        law = self.batch_law.draws(tokens, rng.permutation(_even(draws)))
-        log_batch = law + spread * ndtri(rng.permutation(_even(draws)))
-        return np.asarray(np.exp(log_batch), dtype=np.float64)
-
-    def regret(self, log_lr_error: float) -> float:
-        """Return what a learning rate exp(log_lr_error) times the best one costs, in nats."""
-        k = self.k_low if log_lr_error < 0 else self.k_high
-        return k.value * log_lr_error**2
-
-    def batch_regret(self, log_batch_error: float) -> float:
-        """Return what a batch exp(log_batch_error) times the best one costs, in nats."""
-        return self.k_batch.value * log_batch_error**2
-
-    def known_regret(self, size: Size, tokens: float, batch_tokens: float, lr: float) -> float:
-        """Return what a run's lr and batch are known to cost, nats: at the laws' means.
-
-        Unlike the mean of :meth:`regret_draws` it holds nothing for not knowing the laws: that is
-        common to all runs of a ladder, while a branch's distance from its own optimum is not.
-        """
-        best = self.lr_law.predict(self._params(size), tokens, batch_tokens)[0]
-        batch = self.batch_law.level + self.batch_law.slope * np.log(tokens / self.batch_law.tokens)
-        off_batch = float(np.log(batch_tokens) - batch.mean())
-        return self.regret(float(np.log(lr) - best)) + self.batch_regret(off_batch)
-
-    def regret_draws(
-        self, size: Size, tokens: float, batch_tokens: float, lr: float, *, draws: int = DRAWS
-    ) -> Floats:
-        """Return draws (draws,) of what training at this lr and batch costs, nats, never below 0.
-
-        A plan's loss holds them: a learning rate that is hardly known makes a loss hardly known.
-        """
-        off_lr = np.log(lr / self.lr_draws(size, tokens, batch_tokens, draws=draws))
-        off_batch = np.log(batch_tokens / self.batch_draws(size, tokens, draws=draws))
-        k = np.where(off_lr < 0, self.k_low.value, self.k_high.value)
-        return np.asarray(k * off_lr**2 + self.k_batch.value * off_batch**2, dtype=np.float64)
-
-    def _params(self, size: Size) -> float:
-        return float(getattr(size, self.n_convention))
-
-    def _decades(self, size: Size, tokens: float) -> float:
-        """Return how far a run lies outside the cells, in decades of compute."""
-        low, high = np.log10(self.flops)
-        here = np.log10(size.flops(tokens))
-        return float(max(here - high, low - here, 0.0))
-
-    def _lr_spread(self, size: Size, tokens: float) -> float:
-        drift = self.prior.lr_drift * self._decades(size, tokens)
-        return float(np.hypot(self.lr_law.scatter, drift))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything needed to predict again, as plain data."""
-        noise = self.seed_noise
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "prior": self.prior.to_json(),
-            "lr_law": self.lr_law.to_json(),
-            "lr_forms": self.lr_forms.to_json(),
-            "batch_law": self.batch_law.to_json(),
-            "k_low": self.k_low.to_json(),
-            "k_high": self.k_high.to_json(),
-            "k_batch": self.k_batch.to_json(),
-            "seed_noise": {"sd": noise.sd, "df": noise.df} if noise else None,
-            "sigma_seed": self.sigma_seed,
-            "flops": list(self.flops),
-            "n_convention": self.n_convention,
-            "own_share": self.own_share,
-            "own_share_batch": self.own_share_batch,
-            "cells": [cell.to_json() for cell in self.cells],
-            "batch_sweeps": [sweep.to_json() for sweep in self.batch_sweeps],
-            "warmup": self.warmup.to_json(),
-            "decay": self.decay.to_json(),
-            "findings": [finding.to_json() for finding in self.findings],
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read a fit back from plain data."""
-        return cls(
-            prior=Priors.from_json(data["prior"]),
-            lr_law=LrLaw.from_json(data["lr_law"]),
-            lr_forms=LrComparison(**data["lr_forms"]),
-            batch_law=BatchLaw.from_json(data["batch_law"]),
-            k_low=Estimate(**data["k_low"]),
-            k_high=Estimate(**data["k_high"]),
-            k_batch=Estimate(**data["k_batch"]),
-            seed_noise=SeedNoise(**data["seed_noise"]) if data["seed_noise"] else None,
-            sigma_seed=data["sigma_seed"],
-            flops=(data["flops"][0], data["flops"][1]),
-            n_convention=data["n_convention"],
-            cells=tuple(Cell.from_json(cell) for cell in data["cells"]),
-            batch_sweeps=tuple(BatchSweep.from_json(s) for s in data["batch_sweeps"]),
-            warmup=WarmupFit.from_json(data["warmup"]),
-            findings=tuple(Finding.from_json(finding) for finding in data["findings"]),
-            decay=DecayFit.from_json(data["decay"]) if "decay" in data else RULE,
-        )
 
 
 def fit_hyper(
@@ -243,7 +67,6 @@ def fit_hyper(
     noise = noise_of_one_run(measured, beliefs)
     cells = find_cells(runs, beliefs, noise)
     located = batch_sweeps(cells, beliefs, noise)
-    sweeps = tuple(sweep for sweep, _ in located)
     forms = compare_forms(cells, beliefs)
     if joint and runs:
         lr_law, batch_law = joint_laws(runs, beliefs, noise.sd)
@@ -252,8 +75,31 @@ def fit_hyper(
         lr_law = fit_lr_law(cells, beliefs, FORMS[forms.chosen])
         batch_law = fit_batch_law(located, beliefs)
         flops = [cell.flops for cell in cells]
-    if not flops:
-        flops = [*PUBLISHED_FLOPS, 6 * beliefs.params * beliefs.tokens]
+    laws = _Laws(beliefs, lr_law, batch_law, forms, cells, tuple(sweep for sweep, _ in located))
+    return _hyper_fit(laws, runs, flops, (measured, noise.sd), parametrization)
+
+
+class _Laws(NamedTuple):
+    """The fitted laws, and what they were fitted to."""
+
+    beliefs: Priors
+    lr: LrLaw
+    batch: BatchLaw
+    forms: LrComparison
+    cells: tuple[Cell, ...]
+    sweeps: tuple[BatchSweep, ...]
+
+
+def _hyper_fit(
+    laws: _Laws,
+    runs: Sequence[Run],
+    flops: Sequence[float],
+    noise: tuple[SeedNoise | None, float],
+    parametrization: str,
+) -> HyperFit:
+    """Complete the laws by curvatures, warmup and findings."""
+    beliefs, lr_law, batch_law, forms, cells, sweeps = laws
+    flops = flops or [*PUBLISHED_FLOPS, 6 * beliefs.params * beliefs.tokens]
     return HyperFit(
         prior=beliefs,
         lr_law=lr_law,
@@ -262,13 +108,13 @@ def fit_hyper(
         k_low=pooled(beliefs.log_k_low, [cell.basin.log_k_low for cell in cells]),
         k_high=pooled(beliefs.log_k_high, [cell.basin.log_k_high for cell in cells]),
         k_batch=pooled_batch(beliefs, sweeps),
-        seed_noise=measured,
-        sigma_seed=noise.sd,
+        seed_noise=noise[0],
+        sigma_seed=noise[1],
         flops=(min(flops), max(flops)),
         n_convention="params_matmul" if cells else "params_non_embedding",
         cells=cells,
         batch_sweeps=sweeps,
-        warmup=fit_warmup(runs, sigma=noise.sd),
+        warmup=fit_warmup(runs, sigma=noise[1]),
         findings=(
             *transfer_findings(cells, sweeps, lr_law, batch_law, beliefs),
             *form_findings(forms),
@@ -287,8 +133,3 @@ def _published_at_anchor(runs: Sequence[Run]) -> Priors:
         return Priors.published()
     params, non_embedding, tokens = max(places, key=lambda p: (places.count(p), -p[0], -p[2]))
     return replace(Priors.published(non_embedding, tokens), params=params)
-
-
-def _even(n: int) -> Floats:
-    """Return n evenly spaced probabilities."""
-    return (np.arange(n) + 0.5) / n

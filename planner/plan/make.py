@@ -19,8 +19,8 @@ from planner.decide.sizes import Family
 from planner.estimate import Estimate
 from planner.finding import Finding
 from planner.fit.held_out import Judgement
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.loss_fit import LossFit
-from planner.fit.transfer import HyperFit
 from planner.plan.alternatives import alternatives
 from planner.plan.cost import cost_of
 from planner.plan.doubts import family_for, lr_finding, min_batch_tokens, plan_findings

@@ -20,8 +20,8 @@ from planner.arrays import Floats
 from planner.decide.allocate import Allocation, allocate
 from planner.decide.sizes import Family
 from planner.errors import EvidenceError, UsageError
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.loss_fit import LossFit
-from planner.fit.transfer import HyperFit
 from planner.plan.plan import NextExperiment
 from planner.plan.sensitivity import target_draws
 from planner.shape import Size

@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from planner.bought import Doubt, bought, unit_of
+from planner.decide.standing import Standing
 from planner.finding import Finding, Severity
 from planner.plan.plan import Cost
 from planner.report import text
@@ -81,12 +83,14 @@ def evidence(study: ReportInput) -> Section:
     blocks: list[Block] = [Paragraph(f"{_trials(study)} {_fitted(study)}")]
     if study.rounds:
         known = any(one.left for one in study.rounds)
+        unit = unit_of([one.spent_flops for one in study.rounds])
+        each = bought([(one.spent_flops, _doubt(one.left)) for one in study.rounds], unit)
         rows = tuple(
             (one.stage, one.why, str(one.trials), text.flops(one.spent_flops))
-            + (_left(one) if known else ())
-            for one in study.rounds
+            + ((*_left(one), off.told) if known else ())
+            for one, off in zip(study.rounds, each, strict=True)
         )
-        more = ("Regret left", "Loss there") if known else ()
+        more = ("Regret left", "Loss there", f"Off per {text.flops(unit)}") if known else ()
         blocks.append(Table(("Stage", "Question", "Trials", "Spent", *more), rows))
         if known:
             blocks.append(Paragraph(_BOUGHT))
@@ -99,9 +103,16 @@ def evidence(study: ReportInput) -> Section:
 
 _BOUGHT = (
     "What a round bought is what it took off the doubt at the target: the expected regret of the "
-    "recommended learning rate and batch (nats), and the 90 % interval of the loss. Both may grow "
-    "where a measurement contradicts what was believed before it."
+    "recommended learning rate and batch (nats), and the 90 % interval of the loss. The last "
+    "column is the rate: nats that so much compute took off the regret, and off the interval's "
+    "width. Both may grow where a measurement contradicts what was believed before it."
 )
+
+
+def _doubt(left: Standing | None) -> Doubt | None:
+    if left is None:
+        return None
+    return Doubt(left.regret_nats, left.loss.high - left.loss.low if left.loss else None)
 
 
 def _left(one: StageSummary) -> tuple[str, str]:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.lr_forms import SATURATING
 from planner.fit.optimum import moments
 from planner.fit.priors import PUBLISHED_FLOPS, SMALL_PARAMS, Normal
-from planner.fit.transfer import HyperFit
 from planner.report import text
 from planner.report.content import Block, Paragraph, Picture, Section, Table
 from planner.report.figures.surface import Surface

@@ -10,8 +10,8 @@ from planner.decide.evidence import LOSS_STAGES, tuned
 from planner.decide.schedule import ScheduleEvidence
 from planner.decide.standing import Standing
 from planner.fit.held_out import Judgement, Prediction
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.loss_fit import LossFit
-from planner.fit.transfer import HyperFit
 from planner.observations import Observations
 from planner.plan.plan import Plan
 from planner.run import Run

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from planner.proxy import Outcome, ProxySpec
 from planner.run import Trial
@@ -28,10 +28,18 @@ class Resources:
         """Devices that are paid for while it runs; without GPUs each node counts as one."""
         return self.nodes * (self.gpus or 1)
 
+    @property
+    def device(self) -> str:
+        """The device a trial is told to train on."""
+        return "cuda:0" if self.gpus else "cpu"
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One attempt at a trial; ``parent_dir`` is the checkpoint folder of a fork's trunk.
+
+    ``stack`` are the jobs it is trained together with, in one call and as one batched model
+    (:mod:`planner.sweep.stacks`); each has events of its own.
 
     Where workers do not share the driver's disk, ``remote_dir`` and ``remote_parent`` are the URLs
     of what both folders must hold; the worker fetches and stores (:mod:`planner.sweep.remote`).
@@ -47,6 +55,40 @@ class Job:
     resources: Resources = Resources()
     remote_dir: str | None = None
     remote_parent: str | None = None
+    stack: tuple[Job, ...] = ()
+
+    @property
+    def members(self) -> tuple[Job, ...]:
+        """The jobs of one call, this one first."""
+        return (replace(self, stack=()), *self.stack)
+
+    def without(self, key: str) -> Job | None:
+        """Return the call without a job that has ended; None when none is left."""
+        left = [one for one in self.members if one.key != key]
+        return replace(left[0], stack=tuple(left[1:])) if left else None
+
+    def died(self, note: str, tokens: int | None = None, *, counts: bool = True) -> list[Died]:
+        """Return the deaths of all its members; with others beside it, none is to blame."""
+        counts &= not self.stack
+        return [Died(one.key, one.attempt, note, tokens, counts=counts) for one in self.members]
+
+    def unstarted(self) -> list[Died]:
+        """Return the deaths of members that were asked to leave before they had begun."""
+        return [
+            Died(one.key, one.attempt, "asked to leave", one.trial.fork_at, counts=False)
+            for one in self.members
+        ]
+
+    def holds(self, key: str) -> bool:
+        """Say whether a trial is among the members."""
+        return any(one.key == key for one in self.members)
+
+    def stopped(self, key: str, note: str) -> list[Died]:
+        """Return the deaths where one member had to be stopped for the reason of the note."""
+        if not self.stack:
+            return self.died(note)
+        beside = f"a trial in its stack was stopped: {note}"
+        return [replace(one, note=note if one.key == key else beside) for one in self.died(note)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +143,8 @@ Event: TypeAlias = Progress | Ended | Died
 class Executor(Protocol):
     """Runs jobs, at most ``workers`` at once, and tells what becomes of them.
 
-    Each submitted job yields any number of Progress and then exactly one Ended or Died.
+    Each submitted job yields any number of Progress and then exactly one Ended or Died, and so does
+    each job of its stack, in any order; a stack takes one worker.
     """
 
     @property
@@ -133,4 +176,13 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Stop what still runs and leave no process behind."""
+        ...
+
+
+@runtime_checkable
+class ChoosyExecutor(Executor, Protocol):
+    """An executor whose workers are too small for some trials."""
+
+    def refuse(self, need: Resources) -> None:
+        """Raise UsageError when no worker can hold such a trial; asked before a round starts."""
         ...

@@ -12,24 +12,25 @@ from queue import Empty, SimpleQueue
 
 from planner.proxy import StopTrial
 from planner.sweep.events import Died, Event, Job, Progress
-from planner.sweep.worker import run_job
+from planner.sweep.worker import run_call
 
 CLOSING_SECONDS = 5.0
 """How long a trial may take to notice, at its next progress, that it is no longer wanted."""
 
 
 class _Running(threading.Thread):
-    """One trial under way; after ``drop`` nothing more is heard of it."""
+    """One call under way; after ``drop`` nothing more is heard of it."""
 
     def __init__(self, job: Job, events: SimpleQueue[Event]) -> None:
         super().__init__(name="planner-inline", daemon=True)
         self.job, self.leave, self.dropped = job, threading.Event(), False
+        self.left = {(one.key, one.attempt) for one in job.members}
         self._events = events
 
     def run(self) -> None:
-        ended = run_job(self.job, self._emit, self.leave)
-        if not self.dropped:
-            self._events.put(ended)
+        for ended in run_call(self.job, self._emit, self.leave):
+            if not self.dropped:
+                self._events.put(ended)
 
     def drop(self) -> None:
         self.dropped = True
@@ -53,7 +54,7 @@ class InlineExecutor:
 
     def submit(self, job: Job) -> None:
         """Queue a job; it starts at once if none is under way."""
-        self._open.add((job.key, job.attempt))
+        self._open |= {(one.key, one.attempt) for one in job.members}
         self._waiting.append(job)
         self._start()
 
@@ -70,26 +71,25 @@ class InlineExecutor:
         if (event.key, event.attempt) not in self._open:  # it ended just as it was cancelled
             return None
         self._open.remove((event.key, event.attempt))
-        if self._running and self._running.job.key == event.key:
-            self._running = None
+        if self._running and (event.key, event.attempt) in self._running.left:
+            self._running.left.remove((event.key, event.attempt))
+            self._running = self._running if self._running.left else None
         self._start()
         return event
 
     def cancel(self, key: str, note: str) -> None:
         """Let go of a job: a running one stops at its next progress."""
-        for job in [job for job in self._waiting if job.key == key]:
+        for job in [job for job in self._waiting if job.holds(key)]:
             self._waiting.remove(job)
-            self._events.put(Died(key, job.attempt, note))
-        if self._running and self._running.job.key == key and not self._running.dropped:
+            self._tell(job.stopped(key, note))
+        if self._running and self._running.job.holds(key) and not self._running.dropped:
             self._running.drop()
-            self._events.put(Died(key, self._running.job.attempt, note))
+            self._tell(self._running.job.stopped(key, note))
 
     def preempt(self) -> None:
         """Ask the running trial to leave at its next report; those queued leave at once."""
         while self._waiting:
-            job = self._waiting.popleft()
-            tokens = job.trial.fork_at
-            self._events.put(Died(job.key, job.attempt, "asked to leave", tokens, counts=False))
+            self._tell(self._waiting.popleft().unstarted())
         if self._running:
             self._running.leave.set()
 
@@ -99,6 +99,10 @@ class InlineExecutor:
         if self._running:
             self._running.drop()
             self._running.join(CLOSING_SECONDS)
+
+    def _tell(self, deaths: list[Died]) -> None:
+        for died in deaths:
+            self._events.put(died)
 
     def _start(self) -> None:
         if self._running is None and self._waiting:

@@ -16,15 +16,14 @@ clocks move it, so a resumed sweep lays out the same ladder.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from planner.errors import BudgetError, SpaceError
-from planner.proxy import UNFIT, Proxy
+from planner.proxy import Proxy
 from planner.run import LARGEST
-from planner.shape import Size
 from planner.space import SearchSpace
+from planner.sweep.cells import Cell, by_size, cells_of, trunk_groups
 
 RESERVE = 0.03
 """Share of the budget kept for attempts that are lost to crashes."""
@@ -51,23 +50,6 @@ MOST_TPP = 110.0
 """Most tokens per parameter of a ladder run (science H: branches up to 60-80; compute-optimal is
 about 20). Tiny models flatten far beyond it, and an additive law that has to follow them there
 predicts larger ones too high: 1.7 % instead of .9 % and 1.7 instead of .6 % on two studies."""
-
-FORK_SPAN = 4.0
-"""Span of horizons one trunk serves; beyond it the batch is not the branch's (science H)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A size and a horizon."""
-
-    shape: Mapping[str, Any]
-    size: Size
-    tokens: int
-
-    @property
-    def flops(self) -> float:
-        """C of one run of the cell."""
-        return self.size.flops(self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +91,7 @@ class Layout:
 
 def lay_out(space: SearchSpace, proxy: Proxy) -> Layout:
     """Solve C_max from the budget. Raises BudgetError with what the smallest ladder would take."""
-    cells = _cells(space, proxy)
+    cells = cells_of(space, proxy)
     limit = (1 - RESERVE) * space.budget.flops
     levels = sorted({cell.flops for cell in cells if _in_ladder(cell)})
     able = proxy.capabilities
@@ -148,55 +130,6 @@ def batches(space: SearchSpace) -> list[int]:
 def confirm_flops(cell: Cell) -> float:
     """Return the most a confirmation at a cell may cost."""
     return (CONFIRM_LRS + CONFIRM_EXTRA) * cell.flops
-
-
-def trunk_groups(cells: Sequence[Cell], forks: bool) -> list[list[Cell]]:
-    """Split one size's cells into groups a trunk can serve: horizons within x4, longest first."""
-    groups: list[list[Cell]] = []
-    for cell in sorted(cells, key=lambda c: -c.tokens):
-        if forks and groups and groups[-1][0].tokens <= FORK_SPAN * cell.tokens:
-            groups[-1].append(cell)
-        else:
-            groups.append([cell])
-    return groups
-
-
-def by_size(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """Group cells by size, smallest first."""
-    groups: dict[float, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(cell.size.params_matmul, []).append(cell)
-    return [groups[size] for size in sorted(groups)]
-
-
-def _cells(space: SearchSpace, proxy: Proxy) -> list[Cell]:
-    sizes = [_size_of(proxy, shape) for shape in space.shapes]
-    return [
-        Cell(shape, size, common_horizon(tokens))
-        for shape, size in zip(space.shapes, sizes, strict=True)
-        for tokens in sorted(space.horizons.tokens_per_run)
-    ]
-
-
-def _size_of(proxy: Proxy, shape: Mapping[str, Any]) -> Size:
-    try:
-        size = proxy.size(shape)
-    except UNFIT as error:
-        raise SpaceError(f"the proxy cannot say how large {dict(shape)} is: {error!r}") from error
-    if not (0 < size.params_matmul < math.inf and 0 < size.flops_per_token < math.inf):
-        raise SpaceError(
-            f"the size {dict(shape)} has no parameters or no FLOPs that can be counted"
-        )
-    return size
-
-
-def common_horizon(tokens: int) -> int:
-    """Round a horizon (by less than 1 %) so that every batch up to a 64th of it divides it.
-
-    Runs that differ in batch then see the same number of tokens, and can be compared.
-    """
-    unit = 1 << max(0, int(math.log2(tokens)) - 6)
-    return round(tokens / unit) * unit
 
 
 def _in_ladder(cell: Cell) -> bool:

@@ -41,7 +41,7 @@ GRACE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A trial under way: its work, and the clock when it began."""
+    """A trial under way: its work, and the clock when its call began."""
 
     work: Work
     began: float
@@ -103,6 +103,11 @@ class Limits:
             f"--approve-above {_round_up(usd):g}"
         )
 
+    def expect(self, ledger: Ledger, work: Work) -> float:
+        """Return the seconds a trial is expected to take by those that have ended; else 0."""
+        self._pace.follow(ledger.runs)
+        return self._pace.expect(work)
+
     def commit(self, ledger: Ledger, running: Collection[Load], work: Work) -> Load:
         """Take a trial's work beside the ``running`` ones; BudgetError if it does not fit."""
         if self._clocked:
@@ -116,7 +121,7 @@ class Limits:
             )
         promised = self._pace.promise(work) if self._clocked else 0.0
         self._refuse_hours(self._hours(ledger, running, committed=True), promised * work.devices)
-        self._refuse_wall(promised)
+        self._refuse_wall(promised * work.stack)
         return Load(work, self._clock())
 
     def patience(self, ledger: Ledger, running: Collection[Load]) -> float:
@@ -125,7 +130,7 @@ class Limits:
         Raises BudgetError when one of them is about to reach its limit.
         """
         hours = self._hours(ledger, running, committed=False)
-        devices = sum(load.work.devices for load in running)
+        devices = sum(load.work.devices / load.work.stack for load in running)
         self._refuse_hours(hours, GRACE_SECONDS * devices)
         self._refuse_wall(GRACE_SECONDS)
         left = [LOOK_SECONDS]
@@ -140,7 +145,7 @@ class Limits:
         now, seconds = self._clock(), ledger.device_seconds
         for load in running:
             promised = self._pace.promise(load.work) if committed else 0.0
-            seconds += load.work.devices * max(now - load.began, promised)
+            seconds += load.work.devices * max((now - load.began) / load.work.stack, promised)
         return seconds / 3600
 
     def _allowed_hours(self) -> float:

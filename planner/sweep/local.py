@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -27,8 +28,10 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import TypeAlias
 
-from planner.sweep.events import Died, Event, Job, Progress
-from planner.sweep.worker import run_job
+from planner.errors import UsageError
+from planner.sweep.events import Event, Job, Progress, Resources
+from planner.sweep.seats import VISIBLE
+from planner.sweep.worker import run_call
 
 _ToDriver: TypeAlias = "Connection[Event, Job | None]"
 _ToWorker: TypeAlias = "Connection[Job | None, Event]"
@@ -53,10 +56,11 @@ _BOOT = (
 
 @dataclass(slots=True)
 class _Worker:
-    """A worker as its driver sees it; ``job`` is what it is busy with."""
+    """A worker as its driver sees it; ``job`` is what it is busy with, ``seat`` its place."""
 
     process: subprocess.Popen[bytes]
     pipe: _ToWorker
+    seat: int
     job: Job | None = None
 
     def end(self, grace: float) -> int:
@@ -72,14 +76,25 @@ class _Worker:
 class LocalExecutor:
     """Up to ``workers`` trials at once, each in its own process on one thread.
 
-    Workers start when there is work for them; one that dies is replaced by the next job.
+    Workers start when there is work for them; one that dies is replaced by the next job. Where
+    there are ``seats``, each says what GPUs one of the workers sees (:mod:`planner.sweep.seats`).
     """
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, workers: int, seats: Sequence[str] = ()) -> None:
+        self.workers, self._seats = workers, seats
         self._pool: list[_Worker] = []
         self._waiting: deque[Job] = deque()
         self._events: deque[Event] = deque()
+
+    def refuse(self, need: Resources) -> None:
+        """Raise UsageError when a trial takes more GPUs than a worker has."""
+        held = min((seat.count(",") + 1 for seat in self._seats), default=0)
+        if need.gpus > held:
+            raise UsageError(
+                f"a trial asks for {need.gpus:g} GPUs (the proxy's resources(trial) says so), and "
+                f"each worker has {held}: give --gpus-per-trial {need.gpus:g}, if this machine has "
+                "as many, or use --executor ray"
+            )
 
     def submit(self, job: Job) -> None:
         """Queue a job; it starts at once if a worker is free."""
@@ -105,21 +120,18 @@ class LocalExecutor:
 
     def cancel(self, key: str, note: str) -> None:
         """End the worker a job runs on, or take the job out of the queue."""
-        for job in [job for job in self._waiting if job.key == key]:
+        for job in [job for job in self._waiting if job.holds(key)]:
             self._waiting.remove(job)
-            self._events.append(Died(key, job.attempt, note))
+            self._events += job.stopped(key, note)
         for worker in list(self._pool):
-            if worker.job is not None and worker.job.key == key:
-                attempt = worker.job.attempt
+            if worker.job is not None and worker.job.holds(key):
+                self._events += worker.job.stopped(key, note)
                 self._drop(worker)
-                self._events.append(Died(key, attempt, note))
 
     def preempt(self) -> None:
         """Ask every worker to let its trial leave, and drop the queue."""
         while self._waiting:
-            job = self._waiting.popleft()
-            tokens = job.trial.fork_at
-            self._events.append(Died(job.key, job.attempt, "asked to leave", tokens, counts=False))
+            self._events += self._waiting.popleft().unstarted()
         for worker in self._pool:
             with suppress(OSError):
                 worker.pipe.send(None)
@@ -148,17 +160,19 @@ class LocalExecutor:
 
     def _start(self) -> _Worker:
         ours, theirs = Pipe()
+        seat = min(set(range(self.workers)) - {worker.seat for worker in self._pool})
+        sees = {VISIBLE: self._seats[seat]} if self._seats else {}
         command = [sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path), str(theirs.fileno())]
         process = subprocess.Popen(
             command,
-            env=os.environ | ONE_THREAD,
+            env=os.environ | ONE_THREAD | sees,
             stdin=subprocess.DEVNULL,
             stdout=2,  # a trainer's prints are logs; stdout is the driver's own
             pass_fds=[theirs.fileno()],
             process_group=0,
         )
         theirs.close()
-        worker = _Worker(process, ours)
+        worker = _Worker(process, ours, seat)
         self._pool.append(worker)
         return worker
 
@@ -170,9 +184,11 @@ class LocalExecutor:
                 raise EOFError
             event: Event = worker.pipe.recv()
         except (EOFError, OSError):
-            event = Died(job.key, job.attempt, _how(self._drop(worker)))
-        if not isinstance(event, Progress):
             worker.job = None
+            self._events += job.died(_how(self._drop(worker)))
+            return
+        if not isinstance(event, Progress):
+            worker.job = job.without(event.key)
         self._events.append(event)
 
     def _drop(self, worker: _Worker) -> int:
@@ -211,10 +227,11 @@ def serve(descriptor: int) -> None:
 
     signal.signal(signal.SIGTERM, polite)
     while (job := jobs.get()) is not None:
-        event = run_job(job, send, leave)
+        events = run_call(job, send, leave)
         if not ends.is_set():
             leave.clear()
-        send(event)
+        for event in events:
+            send(event)
 
 
 def _listen(pipe: _ToDriver, jobs: SimpleQueue[Job | None], leave: threading.Event) -> None:

@@ -1,11 +1,12 @@
 """How long a trial will take, learned from those that have ended.
 
-    seconds = a FLOPs + b + c tokens + d steps,    a, b, c, d >= 0
+    seconds = a FLOPs + b / n + c tokens + d steps / n,    a, b, c, d >= 0
 
 by least squares of the relative error: arithmetic, starting up, what every token costs whatever the
-model, what every step costs whatever its batch. A promise carries a margin of TWICE the root mean
-square of that error, so that what was committed is seldom exceeded. Times stop a sweep and price
-it; they never steer it.
+model, what every step costs whatever its batch. Of the time of a stack of n trials each counts its
+n-th part; a stack starts up and steps once for all of them. A promise carries a margin of TWICE the
+root mean square of that error, so that what was committed is seldom exceeded. Times stop a sweep
+and price it; they never steer it.
 """
 
 from __future__ import annotations
@@ -34,23 +35,24 @@ RUNS_PER_TERM = 3
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a trial has to do, on how many devices."""
+    """What a trial has to do, on how many devices, in a stack of how many."""
 
     flops: float
     tokens: float
     steps: float
     devices: float = 1.0
+    stack: float = 1.0
 
     @classmethod
-    def of(cls, trial: Trial, size: Size, devices: float = 1.0) -> Work:
+    def of(cls, trial: Trial, size: Size, devices: float = 1.0, stack: int = 1) -> Work:
         """Read the work of a trial: a fork's branch only."""
         tokens = float(trial.new_tokens)
-        return cls(size.flops(tokens), tokens, tokens / trial.batch_tokens, devices)
+        return cls(size.flops(tokens), tokens, tokens / trial.batch_tokens, devices, stack)
 
     @property
     def terms(self) -> Floats:
         """The terms of its time."""
-        return np.array([self.flops, 1.0, self.tokens, self.steps])
+        return np.array([self.flops, 1 / self.stack, self.tokens, self.steps / self.stack])
 
 
 class Pace:
@@ -75,7 +77,8 @@ class Pace:
         tokens = run.tokens - first
         if run.status is Status.FAILED or run.seconds <= 0 or tokens <= 0:
             return
-        done = Work(run.size.flops(tokens), tokens, tokens / run.trial.batch_tokens)
+        steps, stack = tokens / run.trial.batch_tokens, run.metrics.get("stack", 1.0)
+        done = Work(run.size.flops(tokens), tokens, steps, stack=stack)
         terms = done.terms / run.seconds
         self._matrix += np.outer(terms, terms)
         self._vector += terms
@@ -87,7 +90,7 @@ class Pace:
         return self._count > 0
 
     def expect(self, work: Work) -> float:
-        """Return the seconds a trial is expected to take; 0 while nothing is known."""
+        """Return the seconds a trial is expected to take (its part of a stack's); 0 if unknown."""
         return float(self._solve()[1] @ work.terms) if self.known else 0.0
 
     def promise(self, work: Work) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
 import uuid
@@ -47,12 +48,13 @@ class RemoteFolder:
         self._objects: dict[str, str] = {}
         self._next = 0.0
 
-    def fetch(self) -> None:
-        """Make the folder what was last stored; without anything stored, empty."""
+    def fetch(self, wanted: Callable[[str], bool] = lambda name: True) -> None:
+        """Make the folder what was last stored of the wanted files; without any, empty."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         for name, held in self._manifest().items():
-            self._fetch_file(name, held)
+            if wanted(name):
+                self._fetch_file(name, held)
         self._stored = self._files()
 
     def store_if_due(self) -> None:
@@ -158,6 +160,20 @@ class RemoteFolder:
                 time.sleep(PAUSE_SECONDS * 2**tries)
         with _told(self.url):
             return act()
+
+
+def at_fork(tokens: int) -> Callable[[str], bool]:
+    """Return what tells the files a fork at ``tokens`` may need from other states of its trunk.
+
+    A trunk's states are megabytes each. A name that holds the number of another state, and not this
+    one's, as in ``tokens-4096.pt``, is such a state.
+    """
+
+    def wanted(name: str) -> bool:
+        numbered = re.findall(r"(?<![0-9])tokens-([0-9]+)(?![0-9])", name)
+        return not numbered or str(tokens) in numbered
+
+    return wanted
 
 
 @contextmanager

@@ -29,6 +29,9 @@ MEGABYTE = 1 << 20
 SAYS = ("cpus", "gpus", "nodes", "memory")
 """What a proxy may say of a trial."""
 
+HERE = ("inline", "local")
+"""The executors that train on the driver's machine."""
+
 HELD = ("CPU", "GPU", "memory")
 """What Ray calls what a node has."""
 
@@ -37,10 +40,10 @@ def resources_of(choice: ExecutorChoice, proxy: Proxy, trial: Trial) -> Resource
     """Return what one attempt at a trial occupies. Raises SpaceError for a proxy's bad answer.
 
     What the proxy's optional ``resources(trial)`` names (a mapping of cpus, gpus, nodes, memory)
-    goes before what the YAML asks for.
+    goes before what the YAML asks for; only on this machine without a GPU it cannot have one.
     """
     asked = Resources(
-        choice.cpus_per_trial, choice.gpus_per_trial, choice.nodes_per_trial, _memory(proxy, trial)
+        choice.cpus_per_trial, choice.gpus, choice.nodes_per_trial, _memory(proxy, trial)
     )
     say = getattr(proxy, "resources", None)
     if say is None:
@@ -53,7 +56,7 @@ def resources_of(choice: ExecutorChoice, proxy: Proxy, trial: Trial) -> Resource
         )
     found = Resources(
         said.get("cpus", asked.cpus),
-        said.get("gpus", asked.gpus),
+        said.get("gpus", asked.gpus) if asked.gpus or choice.name not in HERE else 0,
         int(said.get("nodes", asked.nodes)),
         int(said.get("memory", asked.memory)),
     )

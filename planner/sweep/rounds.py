@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
+from planner._spend import Held
 from planner.errors import BudgetError, LedgerError
 from planner.ledger import Ledger
 from planner.means import ExecutorChoice
@@ -21,11 +22,21 @@ from planner.proxy import Proxy, ProxySpec
 from planner.run import Round, Status, Trial
 from planner.shape import Size
 from planner.sweep.checkpoints import Checkpoints
-from planner.sweep.events import Died, Ended, Event, Executor, Job, Progress, Resources
+from planner.sweep.events import (
+    ChoosyExecutor,
+    Died,
+    Ended,
+    Event,
+    Executor,
+    Job,
+    Progress,
+    Resources,
+)
 from planner.sweep.limits import GRACE_SECONDS, Limits, Load
 from planner.sweep.pace import Work
 from planner.sweep.record import refuse_failures, run_of
 from planner.sweep.resources import resources_of
+from planner.sweep.stacks import TAKE_STACKS, calls_of
 from planner.sweep.stop import LEAVE_SECONDS, StopWish
 from planner.sweep.timeouts import Vigil
 from planner.sweep.watch import Watch
@@ -52,10 +63,11 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """The newest attempt at a running trial, and what it was allowed."""
+    """The newest attempt at a running trial, what it was allowed, and the key of its call."""
 
     number: int
     load: Load
+    call: str
 
 
 class RoundRunner:
@@ -77,14 +89,17 @@ class RoundRunner:
             for trial in step.trials
             if (key := trial.key(self._bench.recipe)) not in self._ledger.runs
         }
-        queue = sorted(self._trials, key=lambda key: (-self._work(key).flops, key))
-        self._watch.round_begins(step, len(queue), self._ledger.spent_flops)
+        if isinstance(self._executor, ChoosyExecutor):
+            for need in {self._needs(trial) for trial in self._trials.values()}:
+                self._executor.refuse(need)
+        queue = self._queue()
+        self._watch.round_begins(step, len(self._trials), self._ledger.spent_flops)
         approved = False
         with self._stop:
             while (queue or self._running) and not self._stop.asked:
                 approved = approved or self._approve(step, queue)
                 self._fill(queue, self._executor.workers if approved else 1)
-                queue[:0] = self._look(self._patience())
+                queue[:0] = [[key] for key in self._look(self._patience())]
                 for key, note in self._bench.vigil.hanging().items():
                     self._executor.cancel(key, note)
             if self._stop.asked:
@@ -100,27 +115,45 @@ class RoundRunner:
     def _size(self, trial: Trial) -> Size:
         return self._bench.proxy.size(trial.shape)
 
-    def _work(self, key: str) -> Work:
+    def _queue(self) -> list[list[str]]:
+        """Return the calls of the round, longest first; what was tried before is tried alone."""
+        devices = {
+            key: need.device
+            for key, trial in self._trials.items()
+            if self._ledger.attempts(key) == 0 and (need := self._needs(trial)).nodes == 1
+        }
+        stackable = devices if self._bench.host in TAKE_STACKS else {}
+        calls = calls_of(self._trials, stackable, self._bench.proxy, self._executor.workers)
+        return sorted(calls, key=self._length)
+
+    def _length(self, call: list[str]) -> tuple[float, float, list[str]]:
+        """Sort by the time a call is expected to take; by its FLOPs where nothing has ended."""
+        works = [self._work(key, len(call)) for key in call]
+        seconds = sum(self._limits.expect(self._ledger, work) for work in works)
+        return -seconds, -sum(work.flops for work in works), call
+
+    def _work(self, key: str, stack: int = 1) -> Work:
         trial = self._trials[key]
-        return Work.of(trial, self._size(trial), self._needs(trial).devices)
+        return Work.of(trial, self._size(trial), self._needs(trial).devices, stack)
 
     def _needs(self, trial: Trial) -> Resources:
         return resources_of(self._bench.asked, self._bench.proxy, trial)
 
-    def _approve(self, step: Round, queue: list[str]) -> bool:
-        """Say whether the round may run; the smallest trial goes first where nobody knows yet."""
-        left = [*self._running, *queue]
+    def _approve(self, step: Round, queue: list[list[str]]) -> bool:
+        """Say whether the round may run; the smallest call goes first where nobody knows yet."""
+        left = [load.work for load in self._loads]
+        left += [self._work(key, len(call)) for call in queue for key in call]
         self._stop.at_once = not self._running
-        approved = self._limits.approve(step, self._ledger, [self._work(key) for key in left])
+        approved = self._limits.approve(step, self._ledger, left)
         self._stop.at_once = False
         if not approved and not self._running:
             queue.insert(0, queue.pop())
         return approved
 
-    def _fill(self, queue: list[str], slots: int) -> None:
+    def _fill(self, queue: list[list[str]], slots: int) -> None:
         """Start what the slots and the budget take; what runs already is paid for and may end."""
         try:
-            while queue and len(self._running) < slots:
+            while queue and len({attempt.call for attempt in self._running.values()}) < slots:
                 self._begin(queue[0])
                 queue.pop(0)
         except BudgetError:
@@ -144,24 +177,37 @@ class RoundRunner:
         for key, attempt in self._running.items():
             self._ledger.lost(key, attempt.number, f"{why}; it did not leave in time", counts=False)
 
-    def _begin(self, key: str) -> None:
-        """Start an attempt, or give the trial up if it has died too often."""
+    def _begin(self, call: list[str]) -> None:
+        """Start the trials of a call; those the budget does not take stay in it."""
+        jobs: list[Job] = []
+        lead, stack = call[0], len(call)
+        try:
+            while call:
+                job = self._attempt(call[0], lead, stack)
+                jobs += [job] if job else []
+                call.pop(0)
+        finally:
+            if jobs:
+                self._executor.submit(replace(jobs[0], stack=tuple(jobs[1:])))
+
+    def _attempt(self, key: str, lead: str, stack: int) -> Job | None:
+        """Return an attempt at a trial; None where it is given up, having died too often."""
         if key in self._ledger.runs:  # a zombie brought its result meanwhile
-            return
+            return None
         deaths, note = self._ledger.deaths(key)
         if deaths >= MAX_DEATHS:
             last = self._ledger.attempts(key)
             self._record(Died(key, last, f"it died {deaths} times and came no further: {note}"))
-            return
+            return None
         trial, size = self._trials[key], self._size(self._trials[key])
-        load = self._limits.commit(self._ledger, self._loads, self._work(key))
+        load = self._limits.commit(self._ledger, self._loads, self._work(key, stack))
         number = self._ledger.attempts(key) + 1
         needs, host = self._needs(trial), self._bench.host
-        self._ledger.started(key, number, host, trial, size, devices=needs.devices)
-        self._running[key] = _Attempt(number, load)
+        self._ledger.started(key, number, host, trial, size, Held(needs.devices, stack))
+        self._running[key] = _Attempt(number, load, lead)
         self._bench.vigil.begins(key, size.flops_per_token, load.work.flops)
         states, parent = self._bench.checkpoints, trial.parent
-        job = Job(
+        return Job(
             key,
             trial,
             number,
@@ -170,9 +216,9 @@ class RoundRunner:
             parent_dir=states.place(parent) if parent else None,
             remote_dir=states.remote(key),
             remote_parent=states.remote(parent),
+            device=needs.device,
             resources=needs,
         )
-        self._executor.submit(job)
 
     def _look(self, seconds: float, *, leaving: bool = False) -> list[str]:
         """Wait for one event, if any is to come, and take it in; return what to try again."""

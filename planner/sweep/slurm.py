@@ -196,7 +196,7 @@ def main(asked: Path) -> None:
     sys.path[:] = data.pop("path")
     trial, spec = Trial.from_json(data.pop("trial")), ProxySpec(**data.pop("proxy"))
     resources = Resources(**data.pop("resources"))
-    data["device"] = "cuda:0" if resources.gpus else data["device"]
+    data["device"] = resources.device
     job = Job(trial=trial, proxy=spec, resources=resources, **data)
     leave = Flag()
     for number in (signal.SIGTERM, signal.SIGUSR2):

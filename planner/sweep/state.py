@@ -16,8 +16,8 @@ from planner.decide.evidence import (
     fit_loss_of,
 )
 from planner.fit.held_out import Prediction
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.loss_fit import LossFit
-from planner.fit.transfer import HyperFit
 from planner.proxy import Proxy, TransformerProxy
 from planner.run import Round, Run, Trial
 from planner.space import SearchSpace
@@ -32,16 +32,30 @@ class Memory:
 
     def __init__(self) -> None:
         self._keys: dict[int, tuple[Round, tuple[str, ...]]] = {}
+        self._trials: tuple[Mapping[str, Run], dict[int, str]] = {}, {}
         self._hyper: tuple[object, HyperFit] | None = None
         self._loss: tuple[object, LossFit] | None = None
 
-    def keys(self, entry: Round, recipe: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the keys of a round's trials, each hashed once."""
+    def keys(
+        self, entry: Round, recipe: Mapping[str, Any], runs: Mapping[str, Run]
+    ) -> tuple[str, ...]:
+        """Return the keys of a round's trials: as ``runs`` say, else each hashed once.
+
+        A trial of a round and that of its run are one object in a ledger; where they are not, the
+        key is worked out.
+        """
         known = self._keys.get(id(entry))
         if known is None or known[0] is not entry:
-            known = entry, tuple(sys.intern(trial.key(recipe)) for trial in entry.trials)
-            self._keys[id(entry)] = known
+            told = self._told(runs)
+            keys = (told.get(id(trial)) or sys.intern(trial.key(recipe)) for trial in entry.trials)
+            known = self._keys[id(entry)] = entry, tuple(keys)
         return known[1]
+
+    def _told(self, runs: Mapping[str, Run]) -> dict[int, str]:
+        """Return the key of every run's trial by the trial's identity."""
+        if self._trials[0] is not runs or len(self._trials[1]) != len(runs):
+            self._trials = runs, {id(run.trial): key for key, run in runs.items()}
+        return self._trials[1]
 
     def hyper(self, runs: RunsByStage, parametrization: str) -> HyperFit:
         """Fit learning rate and batch, unless these very runs were fitted last."""
@@ -85,7 +99,7 @@ class StudyState:
 
     def keys_of(self, entry: Round) -> tuple[str, ...]:
         """Return the keys of a round's trials."""
-        return self.memory.keys(entry, self.recipe)
+        return self.memory.keys(entry, self.recipe, self.runs)
 
     def cost(self, trial: Trial) -> float:
         """Return the FLOPs a trial is to spend: a fork's branch only."""

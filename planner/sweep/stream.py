@@ -20,14 +20,14 @@ from planner.errors import UsageError
 from planner.proxy import Outcome
 from planner.run import Status
 from planner.sweep.events import Died, Ended, Event, Job
-from planner.sweep.worker import run_job
+from planner.sweep.worker import run_call
 
 WATCH_SECONDS = 1.0
 """How often a trial on several nodes looks after the others."""
 
 
 def stream_job(job: Job, watch: Callable[[], str] | None = None) -> Iterator[Event]:
-    """Train a job's trial and yield what it tells, its end last.
+    """Train a job and its stack, and yield what they tell, their ends last.
 
     ``watch`` is asked every second; what it says is why the trial has failed.
     """
@@ -35,10 +35,12 @@ def stream_job(job: Job, watch: Callable[[], str] | None = None) -> Iterator[Eve
     leave = Flag()
 
     def train() -> None:
-        events.put(run_job(job, events.put, leave))
+        for ended in run_call(job, events.put, leave):
+            events.put(ended)
 
     Thread(target=train, name="planner-trial", daemon=True).start()
-    while True:
+    left = len(job.members)
+    while left:
         try:
             event = events.get(timeout=WATCH_SECONDS if watch else None)
         except KeyboardInterrupt:
@@ -51,8 +53,7 @@ def stream_job(job: Job, watch: Callable[[], str] | None = None) -> Iterator[Eve
             else:
                 continue
         yield event
-        if isinstance(event, Ended | Died):
-            return
+        left -= isinstance(event, Ended | Died)
 
 
 def make_probe() -> Callable[[str], dict[str, str]]:

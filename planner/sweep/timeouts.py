@@ -61,7 +61,8 @@ class Vigil:
         if run.done and run.seconds > 0 and "resumed_tokens" not in run.metrics:
             flops, seconds = self._paces.get(run.size.flops_per_token, (0.0, 0.0))
             cost = run.size.flops(run.trial.new_tokens)
-            self._paces[run.size.flops_per_token] = flops + cost, seconds + run.seconds
+            took = run.seconds * run.metrics.get("stack", 1)  # a trial waits for all its stack
+            self._paces[run.size.flops_per_token] = flops + cost, seconds + took
 
     def begins(self, key: str, flops_per_token: float, flops: float) -> None:
         """Begin to watch an attempt that is to compute ``flops``."""

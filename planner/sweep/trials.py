@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from planner.decide.hyper import RungHyper, rules_at, snap_lr
 from planner.run import Schedule, Trial
-from planner.sweep.layout import Cell
+from planner.sweep.cells import Cell
 from planner.sweep.state import StudyState
 
 DECAY_RATIO = 0.2

@@ -1,4 +1,4 @@
-"""One trial from plain data: load the proxy, train, collect the curve, never raise.
+"""One trial, or a stack of them, from plain data: load the proxy, train, collect the curves.
 
 An exception of the proxy is an outcome (failed, with its traceback), so that a sweep can go on. One
 that is asked to leave, or whose states cannot be fetched or stored, has no outcome: it is tried
@@ -13,25 +13,36 @@ import platform
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Event as Flag
+from typing import cast
 
 import numpy as np
 
 from planner._secrets import hide, secrets_of
 from planner._spend import PROGRESS_MARKS
-from planner.proxy import Outcome, Preempted, Proxy, ProxySpec, StopTrial, load_proxy
+from planner.proxy import (
+    Outcome,
+    Preempted,
+    Proxy,
+    ProxySpec,
+    StackingProxy,
+    StopTrial,
+    load_proxy,
+)
 from planner.run import Status
 from planner.sweep.events import Died, Ended, Job, Progress
 from planner.sweep.meter import Meter
-from planner.sweep.remote import RemoteError, RemoteFolder
+from planner.sweep.remote import RemoteError, RemoteFolder, at_fork
 
 PROGRESS_SECONDS = 0.5
 """How often a trial tells of its progress between the marks the ledger stores."""
+
+LEFT = "asked to leave; it saved its state if it can resume"
 
 NOTE_CHARACTERS = 4000
 """Length of the end of a traceback that is kept."""
@@ -46,21 +57,30 @@ class _Context:
     leave: Flag
     checkpoint_dir: Path
     parent: Path | None
-    device: str
     remote: RemoteFolder | None = None
-    begin: int = 0
+    device: str = field(init=False)
+    begin: int = field(init=False)
+    stopped: Outcome | None = None
+    left_at: int = 0
     points: list[dict[str, float]] = field(default_factory=list)
     _mark: int = 0
     _told: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        self.device, self.begin = self.job.device, self.job.trial.fork_at
+
     def report(self, *, tokens: int, loss: float, **values: float) -> None:
         point = {"tokens": tokens, "train_loss": loss} | values
         self.points.append({name: float(value) for name, value in point.items()})
-        self._tell(int(tokens), float(loss))
-        if not math.isfinite(loss) and self.job.trial.schedule.name != "finder":
-            raise StopTrial(
-                f"the loss became {loss} at {tokens:,} tokens (lr {self.job.trial.lr:.3g})"
-            )
+        try:
+            self._tell(int(tokens), float(loss))
+            if not math.isfinite(loss) and self.job.trial.schedule.name != "finder":
+                raise StopTrial(
+                    f"the loss became {loss} at {tokens:,} tokens (lr {self.job.trial.lr:.3g})"
+                )
+        except StopTrial as stop:
+            self.stopped = self.without_loss(stop)
+            raise
         if self.remote:
             self.remote.store_if_due()
         if self.leave.is_set():
@@ -71,10 +91,31 @@ class _Context:
         loss = self.points[-1]["train_loss"] if self.points else math.nan
         self.emit(Progress(self.job.key, self.job.attempt, tokens, loss, resumed=True))
 
+    def give_way(self, tokens: int) -> None:
+        if self.leave.is_set():
+            self.left_at = tokens
+            raise Preempted(f"asked to leave at {tokens:,} tokens")
+
     @property
     def tokens(self) -> int:
         """How far the trial has come."""
-        return int(self.points[-1]["tokens"]) if self.points else self.job.trial.fork_at
+        told = int(self.points[-1]["tokens"]) if self.points else self.job.trial.fork_at
+        return max(told, self.left_at)
+
+    def without_loss(self, stop: StopTrial) -> Outcome:
+        """Return what came of a trial that was stopped."""
+        finite = not self.points or math.isfinite(self.points[-1]["train_loss"])
+        status = Status.PRUNED if finite else Status.DIVERGED
+        return Outcome(status, math.nan, math.nan, self.tokens, str(stop))
+
+    def store_last(self, *, needed: bool) -> None:
+        """Store what the trial leaves; only where it is needed is a refusal worth the trial."""
+        try:
+            if self.remote:
+                self.remote.store()
+        except RemoteError:
+            if needed:
+                raise
 
     def _tell(self, tokens: int, loss: float) -> None:
         trial = self.job.trial
@@ -90,63 +131,90 @@ def run_job(job: Job, emit: Callable[[Progress], None], leave: Flag | None = Non
     Once ``leave`` is set the trial is asked to go at its next report, and is Died unless it ends
     first.
     """
-    leave, meter = leave or Flag(), Meter()
+    meter = Meter()
     try:
-        with _lodged(job) as (parent, remote):
-            place = Path(job.checkpoint_dir)
-            ctx = _Context(job, emit, leave, place, parent, job.device, remote, job.trial.fork_at)
+        with _lodged(job, emit, leave or Flag()) as ctx:
             outcome = _outcome(job, ctx)
-            if remote:
-                _store_last(remote, needed=outcome is None or bool(job.trial.keep_at))
+            ctx.store_last(needed=outcome is None or bool(job.trial.keep_at))
     except (RemoteError, OSError) as error:
         return Died(job.key, job.attempt, f"its states cannot be kept: {error}")
-    if outcome is None or (leave.is_set() and outcome.status is Status.FAILED):
-        note = "asked to leave; it saved its state if it can resume"
-        return Died(job.key, job.attempt, note, ctx.tokens, counts=False)
-    metrics = meter.metrics(max(0, outcome.tokens - ctx.begin)) | dict(outcome.metrics)
+    return _end(ctx, outcome, meter)
+
+
+def run_call(
+    job: Job, emit: Callable[[Progress], None], leave: Flag | None = None
+) -> Sequence[Ended | Died]:
+    """Train a job and its stack, and return how each ended.
+
+    Whatever goes wrong with a stack as a whole has nobody to blame: all its trials are Died, and
+    will be tried one by one.
+    """
+    if not job.stack:
+        return [run_job(job, emit, leave)]
+    leave, meter = leave or Flag(), Meter()
+    contexts: list[_Context] = []
+    try:
+        with ExitStack() as lodgings:
+            for one in job.members:
+                contexts.append(lodgings.enter_context(_lodged(one, emit, leave)))
+            outcomes = _train_many(contexts)
+            for ctx in contexts:
+                ctx.store_last(needed=bool(ctx.job.trial.keep_at))
+    except Preempted:
+        note = LEFT
+    except (Exception, SystemExit) as error:
+        said = "".join(traceback.format_exception_only(error)).strip()
+        note = f"its stack of {len(job.members)} gave up: {hide(said, _secrets(job))}"
+    else:
+        ended = zip(contexts, outcomes, strict=True)
+        return [_end(ctx, outcome, meter, stack=len(contexts)) for ctx, outcome in ended]
+    came = {ctx.job.key: ctx.tokens for ctx in contexts}
+    note = note[-NOTE_CHARACTERS:]
+    return [replace(one, note=note, tokens=came.get(one.key, 0)) for one in job.died(note)]
+
+
+def _end(ctx: _Context, outcome: Outcome | None, meter: Meter, stack: int = 1) -> Ended | Died:
+    """Return how a trial ended; of the time of a stack each trial in it has its share."""
+    job = ctx.job
+    if outcome is None or (ctx.leave.is_set() and outcome.status is Status.FAILED):
+        return Died(job.key, job.attempt, LEFT, ctx.tokens, counts=False)
+    metrics = meter.metrics(stack * max(0, outcome.tokens - ctx.begin)) | dict(outcome.metrics)
     metrics |= {"resumed_tokens": ctx.begin} if ctx.begin > job.trial.fork_at else {}
-    note = hide(outcome.note, secrets_of(dict(job.proxy.options)))[-NOTE_CHARACTERS:]
+    metrics |= {"stack": stack} if stack > 1 else {}
+    note = hide(outcome.note, _secrets(job))[-NOTE_CHARACTERS:]
     return Ended(
         job.key,
         job.attempt,
         replace(outcome, metrics=metrics, note=note),
         _curve(ctx.points),
-        meter.seconds,
+        meter.seconds / stack,
         job.device,
         platform.node(),
     )
 
 
 @contextmanager
-def _lodged(job: Job) -> Iterator[tuple[Path | None, RemoteFolder | None]]:
+def _lodged(job: Job, emit: Callable[[Progress], None], leave: Flag) -> Iterator[_Context]:
     """Have the trial's folder and its trunk's as they lie on the disk, or at the URLs.
 
     Raises OSError, RemoteError. What was fetched is gone afterwards.
     """
     folder = Path(job.checkpoint_dir)
+    parent = Path(job.parent_dir) if job.parent_dir else None
     if job.remote_dir is None:
         folder.mkdir(parents=True, exist_ok=True)
-        yield Path(job.parent_dir) if job.parent_dir else None, None
+        yield _Context(job, emit, leave, folder, parent)
         return
     parent = folder.with_name(f"{folder.name}.parent") if job.remote_parent else None
     remote = RemoteFolder(folder, job.remote_dir)
     try:
         remote.fetch()
         if parent and job.remote_parent:
-            RemoteFolder(parent, job.remote_parent).fetch()
-        yield parent, remote
+            RemoteFolder(parent, job.remote_parent).fetch(at_fork(job.trial.fork_at))
+        yield _Context(job, emit, leave, folder, parent, remote)
     finally:
         for place in filter(None, (folder, parent)):
             shutil.rmtree(place, ignore_errors=True)
-
-
-def _store_last(remote: RemoteFolder, *, needed: bool) -> None:
-    """Store what a trial leaves; only where it is needed is a refusal worth the trial."""
-    try:
-        remote.store()
-    except RemoteError:
-        if needed:
-            raise
 
 
 def _outcome(job: Job, ctx: _Context) -> Outcome | None:
@@ -156,16 +224,34 @@ def _outcome(job: Job, ctx: _Context) -> Outcome | None:
     except Preempted:
         return None
     except StopTrial as stop:
-        status = Status.PRUNED if _finite(ctx) else Status.DIVERGED
-        return _without_loss(ctx, status, str(stop))
+        return ctx.without_loss(stop)
     except (Exception, SystemExit):
-        return _without_loss(ctx, Status.FAILED, traceback.format_exc())
+        return Outcome(Status.FAILED, math.nan, math.nan, ctx.tokens, traceback.format_exc())
 
 
 def _train(job: Job, ctx: _Context) -> Outcome:
-    outcome = _proxy(json.dumps(asdict(job.proxy))).train(job.trial, ctx)
+    return _plain(_proxy(json.dumps(asdict(job.proxy))).train(job.trial, ctx), ctx)
+
+
+def _train_many(contexts: list[_Context]) -> list[Outcome]:
+    """Train a stack. Raises whatever gives it up, ValueError for an answer that is none."""
+    proxy = cast(StackingProxy, _proxy(json.dumps(asdict(contexts[0].job.proxy))))
+    said = proxy.train_many([ctx.job.trial for ctx in contexts], contexts)
+    if len(said) != len(contexts):
+        raise ValueError(f"train_many returned {len(said)} outcomes for {len(contexts)} trials")
+    found = []
+    for ctx, outcome in zip(contexts, said, strict=True):
+        ended = ctx.stopped if outcome is None else _plain(outcome, ctx)
+        if ended is None:
+            raise ValueError("train_many returned None for a trial that nothing had stopped")
+        found.append(ended)
+    return found
+
+
+def _plain(outcome: Outcome, ctx: _Context) -> Outcome:
+    """Return an outcome in plain numbers, a range test's with its bracket."""
     metrics = {name: float(value) for name, value in outcome.metrics.items()}
-    if job.trial.schedule.name == "finder":
+    if ctx.job.trial.schedule.name == "finder":
         metrics |= _bracket(_curve(ctx.points))
     return replace(
         outcome,
@@ -182,6 +268,10 @@ def _proxy(spec: str) -> Proxy:
     return load_proxy(ProxySpec(**json.loads(spec)))
 
 
+def _secrets(job: Job) -> Collection[str]:
+    return secrets_of(dict(job.proxy.options))
+
+
 def _bracket(curve: dict[str, list[float]]) -> dict[str, float]:
     """Reduce a range test's curve to the figures the next stage reads."""
     from planner.fit.finder import range_test
@@ -190,14 +280,6 @@ def _bracket(curve: dict[str, list[float]]) -> dict[str, float]:
     test = range_test(lr, loss, tokens)
     found = {"steep": test.lr_steep, "div": test.lr_div, "low": test.low, "high": test.high}
     return {f"lr_{name}": float(value) for name, value in found.items()}
-
-
-def _without_loss(ctx: _Context, status: Status, note: str) -> Outcome:
-    return Outcome(status, math.nan, math.nan, ctx.tokens, note)
-
-
-def _finite(ctx: _Context) -> bool:
-    return not ctx.points or math.isfinite(ctx.points[-1]["train_loss"])
 
 
 def _curve(points: list[dict[str, float]]) -> dict[str, list[float]]:

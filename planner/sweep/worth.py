@@ -23,12 +23,13 @@ from planner.decide.evidence import hyper_runs
 from planner.decide.hyper import snap_lr
 from planner.decide.recommend import aim, recommend
 from planner.fit.cells import usable
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.joint import Columns, surface_of
 from planner.fit.surface import Surface
-from planner.fit.transfer import HyperFit
 from planner.run import Run, Trial
+from planner.sweep.cells import Cell
 from planner.sweep.design import Candidates, design
-from planner.sweep.layout import CONFIRM_SHARE, Cell, batches
+from planner.sweep.layout import CONFIRM_SHARE, batches
 from planner.sweep.state import StudyState
 from planner.sweep.trials import swept_trial
 

@@ -33,7 +33,7 @@ from planner.fit.joint import Columns
 from planner.fit.priors import Priors
 from planner.fit.surface import Surface
 from planner.run import Trial
-from planner.sweep.layout import Cell
+from planner.sweep.cells import Cell
 from planner.sweep.trials import fork_of, trunk_of
 from tests.benchmarks.trainer import Trainer
 

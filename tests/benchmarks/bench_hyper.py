@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fit"))
 from hyper_world import World
 
 from planner.estimate import Estimate
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.optimum import Basin
 from planner.fit.priors import Normal, Priors
-from planner.fit.transfer import HyperFit, fit_hyper
+from planner.fit.transfer import fit_hyper
 from planner.shape import Size
 
 N0, D0 = 2e4, 1e6

@@ -26,7 +26,7 @@ import numpy as np
 from planner.decide.rules import cautious_lr, snap_lr
 from planner.fit.transfer import fit_hyper
 from planner.run import Run
-from planner.sweep.layout import Cell
+from planner.sweep.cells import Cell
 from tests.benchmarks.trainer import Trainer
 
 SHARE = 1 / 16

@@ -149,6 +149,9 @@ class Silence:
     def resumed(self, tokens):
         pass
 
+    def give_way(self, tokens):
+        pass
+
 
 def arms(width, depth, batch):
     """Return the trial, the plain step, and steppers of the proxy, eager and compiled."""

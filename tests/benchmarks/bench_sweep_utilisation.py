@@ -4,6 +4,10 @@
                      last, after which there is nothing left to start
     round ends       slot-seconds idle after that, in all rounds / (slots * time of the sweep)
 
+Beside ours stand the times no scheduler could beat with the same rounds: the work divided by the
+slots, the critical path (the longest trial of each round, one after the other), and the best
+schedule of every round by itself.
+
 The real loop and policy run on a clock of their own: an executor that takes as long as each trial
 took in results/example, or 1 s + FLOPs / 2e10 times a factor that varies by a third in a larger
 planted study. ``--real`` runs trials that sleep in two worker processes besides.
@@ -72,6 +76,7 @@ class Clocked:
     busy: float = 0.0
     started: float = 0.0
     left: float = 0.0
+    took: dict[str, float] = field(default_factory=dict)
     _ends: list[tuple[float, int, Ended]] = field(default_factory=list)
 
     def submit(self, job: Job) -> None:
@@ -79,6 +84,7 @@ class Clocked:
         assert len(self._ends) < self.workers
         outcome, seconds = self.answer(job)
         self.busy += seconds
+        self.took[job.key] = seconds
         self.started = self.now
         ended = Ended(job.key, job.attempt, outcome, {}, seconds, "clock")
         heapq.heappush(self._ends, (self.now + seconds, len(self._ends), ended))
@@ -151,6 +157,39 @@ def _report(name: str, setup: Setup, folder: Path, answer: Answer) -> None:
             print(f"  {step.stage:36s} {shown}, until the queue is dry {within:6.1%}")
         whole = slots * executor.now
         print(f"  sweep {executor.now:.0f} s; lost at round ends {idle / whole:.1%} (<= 15 %)")
+        path = sum(max(executor.took[key] for key in _keys(setup, row[0])) for row in meter.rows)
+        for kind, seconds in (
+            ("every round perfectly divided among the slots", executor.busy / slots),
+            ("only the longest trial of each round (the critical path)", path),
+            ("the best schedule of these rounds", _least(setup, meter)),
+        ):
+            lost = max(0.0, 1 - executor.busy / (slots * seconds))
+            print(f"  {seconds:6.0f} s, lost {lost:5.1%}: {kind}")
+
+
+def _keys(setup: Setup, step: Round) -> set[str]:
+    return {trial.key(setup.recipe) for trial in step.trials}
+
+
+def _least(setup: Setup, meter: Meter) -> float:
+    """Return a time no order of starting the trials of each round could beat."""
+    took, slots = meter.executor.took, meter.executor.workers
+    rounds = [
+        sorted((took[key] for key in _keys(setup, row[0])), reverse=True) for row in meter.rows
+    ]
+    return sum(_shortest(seconds, slots) for seconds in rounds)
+
+
+def _shortest(seconds: list[float], slots: int) -> float:
+    """Return the shortest round: exact for two slots (to .1 s), else a bound from below."""
+    bound = max(seconds[0], sum(seconds) / slots)
+    if slots != 2:  # of slots + 1 trials two share a slot
+        return max(bound, sum(seconds[slots - 1 : slots + 1])) if len(seconds) > slots else bound
+    tenths, sums = [round(10 * one) for one in seconds], 1
+    for one in tenths:
+        sums |= sums << one  # bit n: some of the trials take n tenths together
+    less = (sums & ((1 << sum(tenths) // 2 + 1) - 1)).bit_length() - 1
+    return max(bound, (sum(tenths) - less) / 10)
 
 
 def _same(executor: Clocked) -> Clocked:

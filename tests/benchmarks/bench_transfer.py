@@ -25,9 +25,10 @@ from scipy.stats import norm
 
 from planner.arrays import Floats
 from planner.fit.critical_batch import ZHANG, StepsToLoss, fit_critical_batch, fit_hyperbola
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.priors import Priors
 from planner.fit.regret import RegretSurface
-from planner.fit.transfer import HyperFit, fit_hyper
+from planner.fit.transfer import fit_hyper
 from planner.run import Run, Status, Trial
 from planner.shape import Size
 from tests.benchmarks.regret_surface import frozen

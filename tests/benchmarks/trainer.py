@@ -20,8 +20,8 @@ from planner.decide.hyper import rules_at
 from planner.proxies._data import prepare
 from planner.proxy import ProxySpec, load_proxy
 from planner.run import Run, Status, Trial
+from planner.sweep.cells import Cell, common_horizon
 from planner.sweep.events import Job
-from planner.sweep.layout import Cell, common_horizon
 from planner.sweep.trials import trial_of
 from planner.sweep.worker import run_job
 

@@ -1,5 +1,7 @@
 """One basin: the parabola, the interval's coverage, edges, divergence."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -91,6 +93,38 @@ def test_replicates_count_and_json_round_trips() -> None:
     basin, _ = locate(points(x, planted(-4.0, x, noise=0.004)), CURVATURE, tolerance=0.008)
     assert basin.x == pytest.approx(-4.0, abs=0.25)
     assert Basin.from_json(basin.to_json()) == basin
+
+
+def replicated(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and loss of a basin with n seeds a place, and n diverged ones above it."""
+    x = np.repeat(grid(5), n)
+    loss = planted(-4.1, x, noise=0.004)
+    return np.append(x, np.repeat(-1.0, n)), np.append(loss, np.full(n, np.nan))
+
+
+def test_replicates_say_together_what_each_of_them_says() -> None:
+    """Moved apart by a billionth none is pooled with another."""
+    x, loss = replicated(6)
+    apart = x + 1e-9 * np.arange(len(x))
+    for last in (len(x), -6):
+        pooled, dense = locate(points(x[:last], loss[:last]), CURVATURE, tolerance=0.008)
+        single, same = locate(points(apart[:last], loss[:last]), CURVATURE, tolerance=0.008)
+        assert dense.probability == pytest.approx(same.probability, abs=1e-7)
+        assert pooled.floor == pytest.approx(single.floor, abs=1e-7)
+        assert pooled.floor_sd == pytest.approx(single.floor_sd, rel=1e-6)
+        assert pooled.log_k_low.mean == pytest.approx(single.log_k_low.mean, abs=1e-6)
+
+
+def test_thousands_of_replicates_take_no_more_memory_than_a_few() -> None:
+    peaks = []
+    for n in (3, 3000):
+        x, loss = replicated(n)
+        tracemalloc.start()
+        basin, _ = locate(points(x, loss), CURVATURE, tolerance=0.008)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+    assert basin.x == pytest.approx(-4.1, abs=0.05)
 
 
 def test_one_setting_is_no_basin() -> None:

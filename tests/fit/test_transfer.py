@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from planner.fit.cells import seed_noise
+from planner.fit.hyper_fit import HyperFit
 from planner.fit.priors import Normal, Priors
-from planner.fit.transfer import HyperFit, fit_hyper
+from planner.fit.transfer import fit_hyper
 from planner.run import Schedule, Status
 from planner.shape import Size
 from tests.fit.hyper_world import World
@@ -61,6 +62,12 @@ def test_draws_agree_with_the_estimate() -> None:
     )
     again = fit.batch_draws(sized(8e4), 4e6, seed=3)
     assert np.array_equal(again, fit.batch_draws(sized(8e4), 4e6, seed=3))
+
+
+def test_the_best_batch_alone_is_that_of_the_estimate() -> None:
+    fit = fit_hyper(full(world()))
+    for size, tokens in ((2e4, 1e6), (8e4, 4e6), (3e6, 1e9)):
+        assert fit.best_batch(sized(size), tokens) == fit.batch(sized(size), tokens).value
 
 
 def test_json_keeps_every_prediction() -> None:

@@ -12,12 +12,12 @@ STEPS = 1_000
 
 
 class Context:
-    """What a worker gives a trial; stops it after ``patience`` reports, as a kill would."""
+    """What a worker gives a trial; stops it after ``patience`` reports, or ``steps`` steps."""
 
-    def __init__(self, folder, parent=None, patience=math.inf, end=StopTrial):
+    def __init__(self, folder, parent=None, patience=math.inf, end=StopTrial, steps=math.inf):
         self.checkpoint_dir, self.parent, self.device = Path(folder), parent, "cpu"
         self.points, self.patience, self.end = [], patience, end
-        self.resumed_at = 0
+        self.resumed_at, self.steps, self.asked = 0, steps, 0
 
     def report(self, **values):
         self.points.append(values)
@@ -26,6 +26,11 @@ class Context:
 
     def resumed(self, tokens):
         self.resumed_at = tokens
+
+    def give_way(self, tokens):
+        self.asked += 1
+        if self.asked > self.steps:
+            raise self.end("wanted back")
 
     def column(self, name):
         return [point[name] for point in self.points]

@@ -56,6 +56,23 @@ def test_killed_or_preempted_anywhere_it_ends_at_the_same_curve(
         assert ctx.column(name) == whole.column(name)
 
 
+def test_wanted_back_between_two_reports_it_leaves_at_that_step(proxy, tmp_path):
+    whole = Context(tmp_path / "whole")
+    expected = proxy.train(trial(), whole)
+    reached = 0
+    for steps in (7, 1, 333):
+        ctx = Context(tmp_path / "left", end=Preempted, steps=steps)
+        with pytest.raises(Preempted, match="wanted back"):
+            proxy.train(trial(), ctx)
+        assert ctx.resumed_at == reached * BATCH
+        reached += steps
+    ctx = Context(tmp_path / "left")
+    assert proxy.train(trial(), ctx) == expected
+    assert ctx.resumed_at == reached * BATCH
+    for name in ("tokens", "loss", "lr", "grad_norm", "clip_share"):
+        assert ctx.column(name) == whole.column(name)
+
+
 def test_a_run_that_was_preempted_as_it_diverged_does_not_train_on(proxy, tmp_path):
     rise = Schedule("finder", final_lr_ratio=1e-9)
     run = trial(400, lr=1e4, schedule=rise, warmup_tokens=0)

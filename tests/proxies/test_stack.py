@@ -75,21 +75,23 @@ def test_one_diverges_one_is_stopped_and_the_others_go_on(proxy, tmp_path):
         Status.DONE,
     ]
     assert "diverged by" in found[1].note
+    assert found[1].tokens < 100 * BATCH
     assert len(ctxs[2].points) == 11
     single = proxy.train(run[0], Context(tmp_path / "alone"))
     assert found[0].loss == pytest.approx(single.loss, abs=2 * single.loss_se)
 
 
-def test_a_preempted_stack_leaves_states_its_trials_go_on_from_alone(proxy, tmp_path):
-    ctxs = [Context(tmp_path / str(k)) for k in range(len(TRIALS))]
-    ctxs[1] = Context(tmp_path / "1", patience=30, end=Preempted)
+@pytest.mark.parametrize(("asked", "at"), [({"patience": 30}, 62), ({"steps": 31}, 31)])
+def test_a_preempted_stack_leaves_states_its_trials_go_on_from_alone(proxy, tmp_path, asked, at):
+    ctxs = contexts(tmp_path)
+    ctxs[1] = Context(tmp_path / "1", end=Preempted, **asked)
     with pytest.raises(Preempted):
         proxy.train_many(TRIALS, ctxs)
     for k, each in enumerate(TRIALS):
         assert resume_file(tmp_path / str(k)).stat().st_size < 30_000
         ctx = Context(tmp_path / str(k))
         outcome = proxy.train(each, ctx)
-        assert ctx.resumed_at == 62 * BATCH
+        assert ctx.resumed_at == at * BATCH
         single = proxy.train(each, Context(tmp_path / f"alone-{k}"))
         assert math.isclose(outcome.loss, single.loss, abs_tol=2 * single.loss_se)
 

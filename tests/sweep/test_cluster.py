@@ -19,6 +19,7 @@ from planner.sweep.stream import make_probe, refuse_unlike
 from tests.ray_nodes import ROOT, SETTINGS, Node
 from tests.studies import small_space
 from tests.sweep.test_local import alive, job, last_event, pids, until
+from tests.sweep.test_stacks import stack_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
@@ -132,10 +133,26 @@ def test_what_fails_on_the_second_node_fails_the_trial(executor, tmp_path):
     assert isinstance(run(executor, job(tmp_path)), Ended)
 
 
+def test_a_stack_is_one_task_and_each_of_it_ends(executor, tmp_path):
+    call = stack_of(tmp_path, "learn", "diverge", "learn")
+    executor.submit(call)
+    ended = [last_event(executor) for _ in call.members]
+    assert [event.key for event in ended] == [one.key for one in call.members]
+    assert [event.outcome.status.value for event in ended] == ["done", "diverged", "done"]
+    assert {event.outcome.metrics.get("stack") for event in ended} == {3}
+
+
+def test_a_stack_whose_worker_dies_is_lost_whole_and_nobodys_fault(executor, tmp_path):
+    executor.submit(call := stack_of(tmp_path, "learn", "kill"))
+    lost = [last_event(executor) for _ in call.members]
+    assert all(isinstance(event, Died) and not event.counts for event in lost)
+    assert isinstance(run(executor, job(tmp_path)), Ended)
+
+
 def test_a_trial_no_node_could_hold_is_refused_at_once(executor, tmp_path):
     large = replace(job(tmp_path), resources=Resources(cpus=1, gpus=4))
     with pytest.raises(UsageError, match=r"asks for 1 CPUs, 4 GPUs.* of 2 has .*add such a node"):
-        executor.submit(large)
+        executor.refuse(large.resources)
 
 
 def test_a_cluster_that_does_not_answer_is_said_so_at_once():

@@ -6,7 +6,8 @@ import pytest
 
 from planner.errors import BudgetError, SpaceError
 from planner.proxy import ProxySpec, load_proxy
-from planner.sweep.layout import RESERVE, Cell, ladder_cost, lay_out, trunk_groups
+from planner.sweep.cells import Cell, trunk_groups
+from planner.sweep.layout import RESERVE, ladder_cost, lay_out
 from tests.studies import small_space
 
 PROXY = load_proxy(ProxySpec("synthetic"))

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from planner.ledger import Ledger
-from planner.run import Round
+from planner.run import Round, Trial
 from planner.sweep.inline import InlineExecutor
-from planner.sweep.loop import prepare, run_sweep
+from planner.sweep.loop import prepare, run_sweep, state_of
 from planner.sweep.policy import POLICY_VERSION, audit
 from tests.studies import Silence, small_space
 
@@ -20,6 +20,18 @@ def state(tmp_path_factory):
     setup = prepare(small_space(folder, "stages.weight_decay=on"))
     with Ledger.open(folder / "study") as ledger:
         return run_sweep(setup, ledger, InlineExecutor, Silence())
+
+
+def test_a_resume_takes_the_keys_from_the_ledger(state, tmp_path, monkeypatch):
+    setup = prepare(small_space(tmp_path, "stages.weight_decay=on"))
+    with Ledger.open(tmp_path / "study") as ledger:
+        run_sweep(setup, ledger, InlineExecutor, Silence())
+    monkeypatch.setattr(Trial, "key", lambda *_: pytest.fail("a key was worked out again"))
+    again = state_of(setup, Ledger.read(tmp_path / "study"))
+    assert {stage: [run.key for run in runs] for stage, runs in again.runs_by_stage.items()} == {
+        stage: [run.key for run in runs] for stage, runs in state.runs_by_stage.items()
+    }
+    assert again.keys_of(again.rounds[2]) == state.keys_of(state.rounds[2])
 
 
 def test_stages_that_build_on_the_grid_alone_share_a_round(state):

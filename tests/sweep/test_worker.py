@@ -128,6 +128,14 @@ def test_asked_to_leave_it_goes_at_its_next_report_and_goes_on_from_there(tmp_pa
     assert ended.curve["tokens"] == [25.0 * k for k in range(1, 41)]
 
 
+def test_asked_to_leave_it_may_go_between_two_reports(tmp_path):
+    flag = Event()
+    flag.set()
+    one = job(tmp_path, "step")
+    died = run_job(one, lambda _: None, flag)
+    assert died == Died(one.key, 1, died.note, 137, counts=False)
+
+
 def test_what_fails_after_it_was_asked_to_leave_is_tried_again(tmp_path):
     flag = Event()
     flag.set()
@@ -150,8 +158,8 @@ def test_states_pass_through_a_url_from_machine_to_machine(tmp_path):
     assert not list(there.iterdir())
 
 
-def test_a_fork_finds_its_trunks_folder_through_the_url(tmp_path):
-    trunk = on_remote(job(tmp_path / "a", "go_on", keep_at=(500,)), tmp_path)
+def test_a_fork_fetches_its_own_state_of_a_trunk_and_no_other(tmp_path):
+    trunk = on_remote(job(tmp_path / "a", "keep", keep_at=(250, 500, 1500)), tmp_path)
     run(trunk)
     fork = on_remote(
         job(tmp_path / "b", "count_parent", parent=trunk.key, fork_at=500),
@@ -159,7 +167,7 @@ def test_a_fork_finds_its_trunks_folder_through_the_url(tmp_path):
         remote_parent=trunk.remote_dir,
     )
     ended, _ = run(fork)
-    assert ended.curve["train_loss"] == [1.0]
+    assert ended.curve["train_loss"] == [2.0], "the state at 500, and the list of states"
     assert not list((tmp_path / "b").iterdir())
 
 

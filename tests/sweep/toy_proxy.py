@@ -55,6 +55,13 @@ class Toy:
     def threads(self, trial, ctx):
         ctx.report(tokens=1000, loss=float(os.environ["OMP_NUM_THREADS"]))
 
+    def see(self, trial, ctx):
+        """Report the GPU this process may use, once another worker is there too."""
+        self.present(trial)
+        while not Path(trial.shape["gate"]).exists():
+            time.sleep(0.005)
+        ctx.report(tokens=1000, loss=float(os.environ["CUDA_VISIBLE_DEVICES"]))
+
     def wait(self, trial, ctx):
         """Train until the gate file is there, telling on the way."""
         self.present(trial)
@@ -81,6 +88,17 @@ class Toy:
                 ctx.report(tokens=trial.tokens * k // 40, loss=1 + 1 / k)
             finally:
                 state.write_text(str(k))
+
+    def keep(self, trial, ctx):
+        """Leave a file for every state to keep, and one of another kind."""
+        for tokens in trial.keep_at:
+            (ctx.checkpoint_dir / f"tokens-{tokens}.pt").touch()
+        (ctx.checkpoint_dir / "states.json").touch()
+
+    def step(self, trial, ctx):
+        """Come to 137 tokens, and leave between two reports if asked to."""
+        ctx.give_way(137)
+        raise AssertionError("nobody asked")
 
     def count_parent(self, trial, ctx):
         """Report how many files the trunk left."""

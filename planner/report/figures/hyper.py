@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from planner.arrays import Floats
 from planner.estimate import Estimate
 from planner.fit.cells import Cell
-from planner.fit.transfer import HyperFit
+from planner.fit.hyper_fit import HyperFit
 from planner.plan.plan import Plan
 from planner.report import text
 from planner.report.figures.frame import BLUE, GREY, RED, axes, human_log, series

@@ -29,6 +29,7 @@ from planner.sweep.cluster.tasks import how_it_ended, start
 from planner.sweep.events import Died, Event, Job, Progress, Resources
 from planner.sweep.resources import fits, room, too_large
 from planner.sweep.stream import make_probe, refuse_unlike
+from planner.sweep.worker import LEFT
 
 GRACE_SECONDS = 5.0
 """How long a trial that is told to stop may take to its next report."""
@@ -50,10 +51,10 @@ RECONNECT_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class _Leaving:
-    """A job that was told to stop, and when it will be stopped by force."""
+    """A call that was told to stop, and when it will be stopped by force."""
 
     stream: Any
-    died: Died
+    died: list[Died]
     overdue: float
 
 
@@ -83,21 +84,24 @@ class RayExecutor:
     def workers(self) -> int:
         """Trials the nodes of the cluster have room for now, and no more than were asked for."""
         choice = self._choice
-        asked = Resources(choice.cpus_per_trial, choice.gpus_per_trial, choice.nodes_per_trial)
+        asked = Resources(choice.cpus_per_trial, choice.gpus, choice.nodes_per_trial)
         needs = {job.resources for job in self._streams.values()} or {asked}
         places = min(room(list(self._nodes.values()), need) for need in needs)
         return max(1, min(places, choice.workers or places))
 
+    def refuse(self, need: Resources) -> None:
+        """Raise UsageError when no node was ever large enough for such a trial."""
+        if sum(fits(node, need) > 0 for node in self._seen) < need.nodes:
+            raise UsageError(too_large(need, self._seen))
+
     def submit(self, job: Job) -> None:
-        """Queue a job. Raises UsageError when no node was ever large enough for it."""
-        if sum(fits(node, job.resources) > 0 for node in self._seen) < job.resources.nodes:
-            raise UsageError(too_large(job.resources, self._seen))
+        """Queue a job."""
         parent = job.parent_dir and os.path.abspath(job.parent_dir)
         job = replace(job, checkpoint_dir=os.path.abspath(job.checkpoint_dir), parent_dir=parent)
         try:
             stream, group = start(job, self._folder)
         except RayError:
-            self._events.append(Died(job.key, job.attempt, LOST, counts=False))
+            self._events += job.died(LOST, counts=False)
             self._come_back()
             return
         self._streams[stream] = job
@@ -120,18 +124,20 @@ class RayExecutor:
             if left <= 0 and not self._events:
                 return None
         event = self._events.popleft()
-        if not isinstance(event, Progress) and event.key in self._groups:
+        if not isinstance(event, Progress) and event.key in self._groups:  # of one trial alone
             remove_placement_group(self._groups.pop(event.key))
         return event
 
     def cancel(self, key: str, note: str) -> None:
         """Ask a job to stop at its next report, and stop it by force after GRACE_SECONDS."""
-        self._ask(key, note, counts=True)
+        for stream, job in list(self._streams.items()):
+            if job.holds(key):
+                self._ask(stream, job.stopped(key, note))
 
     def preempt(self) -> None:
         """Ask every job to save its state and leave."""
-        for job in list(self._streams.values()):
-            self._ask(job.key, "asked to leave; it saved its state if it can resume", counts=False)
+        for stream, job in list(self._streams.items()):
+            self._ask(stream, job.died(LEFT, counts=False))
 
     def close(self) -> None:
         """Stop what still runs; a cluster that was given stays up."""
@@ -142,32 +148,31 @@ class RayExecutor:
         if self._ours:
             ray.shutdown()
 
-    def _ask(self, key: str, note: str, *, counts: bool) -> None:
-        for stream in [stream for stream, job in self._streams.items() if job.key == key]:
-            job = self._streams.pop(stream)
-            ray.cancel(stream)  # from now on the stream is cut, and only its end can be waited for
-            overdue = time.monotonic() + GRACE_SECONDS
-            died = Died(job.key, job.attempt, note, counts=counts)
-            self._leaving[stream.completed()] = _Leaving(stream, died, overdue)
+    def _ask(self, stream: Any, died: list[Died]) -> None:  # noqa: ANN401 - Ray's own type
+        del self._streams[stream]
+        ray.cancel(stream)  # from now on the stream is cut, and only its end can be waited for
+        overdue = time.monotonic() + GRACE_SECONDS
+        self._leaving[stream.completed()] = _Leaving(stream, died, overdue)
 
     def _receive(self, stream: Any) -> None:  # noqa: ANN401 - Ray's own type is private
         if (left := self._leaving.pop(stream, None)) is not None:
-            self._events.append(left.died)
+            self._events += left.died
             return
         job = self._streams.pop(stream)
         try:
             event: Event = ray.get(next(stream))
         except StopIteration:
-            event = Died(job.key, job.attempt, "its task ended without a result")
+            self._events += job.died("its task ended without a result")
         except LocalRayletDiedError:
-            event = Died(job.key, job.attempt, "Ray died on the driver's machine", counts=False)
+            self._events += job.died("Ray died on the driver's machine", counts=False)
             self._lost = True
         except RayError as error:
             counts = not isinstance(error, NodeDiedError) and not self._node_went()
-            event = Died(job.key, job.attempt, how_it_ended(error), counts=counts)
-        if isinstance(event, Progress):
-            self._streams[stream] = job  # behind the others, so that none waits for a chatty one
-        self._events.append(event)
+            self._events += job.died(how_it_ended(error), counts=counts)
+        else:
+            self._events.append(event)
+            if left_over := job if isinstance(event, Progress) else job.without(event.key):
+                self._streams[stream] = left_over  # behind others: none waits for a chatty one
 
     def _look(self) -> None:
         """See which nodes there are, what became of the probes, and who does not stop."""
@@ -234,8 +239,8 @@ class RayExecutor:
     def _come_back(self) -> None:
         """Give every running job up, and wait for the cluster to come back. Raises PlannerError."""
         jobs = self._streams.values()
-        self._events += [Died(job.key, job.attempt, LOST, counts=False) for job in jobs]
-        self._events += [left.died for left in self._leaving.values()]
+        self._events += [died for job in jobs for died in job.died(LOST, counts=False)]
+        self._events += [died for left in self._leaving.values() for died in left.died]
         self._streams, self._leaving, self._groups = {}, {}, {}
         self._ours, self._lost = True, False
         ray.shutdown()

@@ -133,7 +133,10 @@ def _address() -> str:
 
 
 def _placed(job: Job) -> Job:
-    return replace(job, device="cuda:0" if ray.get_gpu_ids() else job.device)
+    """Say where a call trains, though its resources were asked for elsewhere."""
+    device = "cuda:0" if ray.get_gpu_ids() else job.device
+    stack = tuple(replace(one, device=device) for one in job.stack)
+    return replace(job, device=device, stack=stack)
 
 
 def _amounts(need: Resources) -> dict[str, Any]:

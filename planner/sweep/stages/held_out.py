@@ -15,10 +15,10 @@ from planner.decide.allocate import best_size
 from planner.decide.evidence import loss_runs
 from planner.decide.hyper import rung_hyper
 from planner.fit.held_out import Prediction, predict_held_out
-from planner.fit.transfer import HyperFit
+from planner.fit.hyper_fit import HyperFit
 from planner.proxy import Proxy
 from planner.shape import ShapeFamily
-from planner.sweep.layout import Cell
+from planner.sweep.cells import Cell
 from planner.sweep.stages.proposal import Proposal
 from planner.sweep.state import StudyState
 from planner.sweep.trials import trial_of

@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterator
 
 from planner.decide.hyper import rung_hyper
-from planner.fit.transfer import HyperFit
+from planner.fit.hyper_fit import HyperFit
 from planner.run import Trial
-from planner.sweep.layout import Cell, by_size, trunk_groups
+from planner.sweep.cells import Cell, by_size, trunk_groups
 from planner.sweep.stages.proposal import Proposal
 from planner.sweep.state import StudyState
 from planner.sweep.trials import fork_of, trial_of, trunk_of
