@@ -45,8 +45,11 @@ CASES = [(16, 2, 512, 2.0), (32, 2, 512, 2.0), (32, 2, 128, 0.0), (64, 3, 4096, 
 CASES += [(192, 2, 4096, 1.6), (272, 2, 4096, 1.6)]
 """Width, depth, tokens a step, the ratio to reach (0: none was set)."""
 
+BF16_FROM = 512
+"""Above so many tokens a step the compiled proxy is timed in bf16 too (its CPU should have it)."""
+
 HEAD = (
-    "   params  shape  batch     plain     eager  compiled  eager  comp.  outside  compile s"
+    "   params  shape  batch     plain     eager  compiled  eager  comp.   bf16  outside  compile s"
     "  loss gap"
 )
 ROUNDS, ROUND_SECONDS = 7, 0.5
@@ -158,17 +161,18 @@ def arms(width, depth, batch):
     trial = Trial("t", {"width": width, "depth": depth}, 1000 * batch, batch, 0.005, 0)
     eager = GptProxy(DATA, compile="off")._stepper(trial, "cpu")
     code = GptProxy(DATA, compile="on")._stepper(trial, "cpu")
+    half = GptProxy(DATA, compile="on", precision="bf16")._stepper(trial, "cpu")
     plain = Plain(eager.model, trial)
     count = batch // eager.model.shape.context
 
     def plain_step(step, lr):
         return plain.step(torch.from_numpy(eager.batches.at(step * count, count)), lr)
 
-    return trial, plain_step, eager, code
+    return trial, plain_step, eager, code, half
 
 
 def compare(width, depth, batch, target):
-    trial, plain, eager, code = arms(width, depth, batch)
+    trial, plain, eager, code, half = arms(width, depth, batch)
     began = cpu()
     code._gradient(0, code.windows)
     compiling = cpu() - began
@@ -182,6 +186,9 @@ def compare(width, depth, batch, target):
         abs(a - b) for name in losses for a, b in zip(losses[name], losses["plain"], strict=True)
     )
     assert gap < 1e-4, losses
+    if batch > BF16_FROM:
+        steps["bf16"] = lambda s, lr: half.take(s, lr)[0]
+        steps["bf16"](0, 0.005)
     times = {name: [] for name in steps}
     count = max(2, int(ROUND_SECONDS / timed(plain, 2)))
     for _ in range(ROUNDS):
@@ -198,7 +205,8 @@ def compare(width, depth, batch, target):
         f"{size:>9,.0f} {width:>4}x{depth} {batch:>6,} {rate['plain']:>9,.0f}"
         f" {rate['ours, eager']:>9,.0f} {rate['compiled']:>9,.0f}"
         f" {ratio['ours, eager']:>6.2f} {ratio['compiled']:>6.2f}"
-        f" {outside(code):>8.1%} {compiling:>8.1f} {gap:>9.1e}{verdict}",
+        f" {ratio.get('bf16', float('nan')):>6.2f} {outside(code):>8.1%}"
+        f" {compiling:>8.1f} {gap:>9.1e}{verdict}",
         flush=True,
     )
 
@@ -246,7 +254,7 @@ def outside(stepper) -> float:
 
 def stacks(width, depth, batch, members=4) -> None:
     """Compare a stack's passes, eager and compiled, with those of compiled trials one by one."""
-    _, _, _, code = arms(width, depth, batch)
+    _, _, _, code, _ = arms(width, depth, batch)
     model, count = code.model, code.windows
     windows = torch.from_numpy(code.batches.at(0, count * members))
     many = windows.view(members, count, -1)
@@ -279,7 +287,7 @@ def stacks(width, depth, batch, members=4) -> None:
 
 def second_process() -> None:
     """Print what the first step costs a process where the disk holds the code."""
-    _, _, _, code = arms(*CASES[0][:3])
+    _, _, _, code, _ = arms(*CASES[0][:3])
     began, wall = cpu(), time.perf_counter()
     code._gradient(0, code.windows)
     print(f"{cpu() - began:.1f} s of CPU time, {time.perf_counter() - wall:.1f} s")

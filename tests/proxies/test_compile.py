@@ -41,8 +41,8 @@ def test_long_trials_are_compiled_and_short_ones_are_not():
     shape = FAMILY.at_width(32, 2)
     assert not pays(shape, 38_400, 1)
     assert pays(shape, 4_000_000, 1)
-    assert not pays(shape, 1_000_000, 4)
-    assert pays(shape, 1_000_000, 1)
+    assert not pays(shape, 3_000_000, 4)
+    assert pays(shape, 3_000_000, 1)
 
 
 def test_the_option_is_checked_and_is_not_part_of_the_recipe(data, proxy):
