@@ -100,13 +100,15 @@ class GptProxy:
                 raise SpaceError(
                     f"gpt knows no {name} {given!r}: write one of {', '.join(CHOICES[name])}"
                 )
+        if isinstance(stack, bool) or not isinstance(stack, int) or stack < 1:
+            raise SpaceError(f"gpt's `stack` is {stack!r}: write how many trials, 1 or more")
         self.data = dict(data)
         if evaluation_tokens is not None:
             self.data["evaluation_tokens"] = evaluation_tokens
         self.context, self.tied = context, head == "tied"
         self.head_dim, self.kv_share = head_dim, kv_share
         self.precision, self.micro_tokens = precision, micro_tokens
-        self.noise_scale, self.compile, self.stack = noise_scale, compiles, int(stack)
+        self.noise_scale, self.compile, self.stack = noise_scale, compiles, stack
 
     @cached_property
     def corpus(self) -> Corpus:

@@ -72,6 +72,14 @@ def test_compiled_trials_end_alike_share_their_code_and_resume_to_the_bit(
     assert resumed.resumed_at > 20 * BATCH
 
 
+def test_bf16_on_a_cpu_stays_near_fp32_and_says_how_near(data, proxy, tmp_path):
+    half = GptProxy(data, context=CONTEXT, head_dim=8, precision="bf16")
+    outcome = half.train(trial(50), Context(tmp_path / "half"))
+    expected = proxy.train(trial(50), Context(tmp_path / "whole"))
+    assert outcome.loss == pytest.approx(expected.loss, rel=0.02)
+    assert abs(outcome.metrics["bf16_gap"]) < 0.01
+
+
 def test_without_a_compiler_a_trial_is_trained_all_the_same(
     fresh, data, proxy, tmp_path, monkeypatch, caplog
 ):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from planner.errors import SpaceError
 from planner.proxies._checkpoint import resume_file
 from planner.proxies._stack import Stack
 from planner.proxies.gpt import GptProxy
@@ -111,3 +112,5 @@ def test_what_is_stacked_and_where(data, proxy):
     asked = GptProxy(data, context=CONTEXT, head_dim=8, stack=32)
     assert [asked.stack_size(first, device) for device in ("cpu", "cuda:0")] == [1, 32]
     assert asked.recipe() == proxy.recipe()
+    with pytest.raises(SpaceError, match="1 or more"):
+        GptProxy(data, stack=0)
