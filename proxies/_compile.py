@@ -5,7 +5,7 @@ parameters to the flat gradient. A batch is so many equal passes, so one piece o
 shape, serves every trial of one model shape whatever its batch. A process makes it once; inductor's
 cache on the disk hands it to the next process. Whether it pays follows from the trial alone,
 
-    tokens (LAUNCH_SECONDS layers / pass + TOKEN_SECONDS layers width) > WARM + COLD / SHARERS
+    tokens (LAUNCH_SECONDS layers / pass + TOKEN_SECONDS layers width) > COLD_SECONDS
 
 with the tokens of the whole path from step 0 and the tokens of a pass, never from a clock or from
 what happens to be cached: every executor decides alike, and a resumed trial runs the same code.
@@ -42,12 +42,11 @@ LAUNCH_SECONDS, TOKEN_SECONDS = 7e-4, 4e-8
 one core of an EPYC 9004 at (width, layers, tokens a pass) (16, 2, 512), (32, 2, 128), (64, 3, 512),
 (192, 2, 512): 4.6, 14, 11 and 16 microseconds a token against 4.6, 14, 12 and 18 of the model."""
 
-COLD_SECONDS, WARM_SECONDS = 20.0, 3.0
-"""CPU seconds of the first compilation of a shape on a machine, and of loading it in another
-process, at 2 layers (bench_proxy_speed)."""
-
-SHARERS = 4
-"""Trials that share one compilation: results/example trains 41 of 10 shapes and batches."""
+COLD_SECONDS, WARM_SECONDS = 28.0, 3.0
+"""CPU seconds of the first compilation of a shape on a machine (25-46 on a busy one), and of
+loading it in another process. A trial is asked to earn the first by itself: the 41 trials of
+results/example would have saved 240 s of 779 where compiled by their eight shapes and passes, and
+lost 8 s on a machine that had to compile them first, more where two workers compile at a time."""
 
 Pass = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Parameters, gradient to add to (both flat), windows, share of the batch -> share of its loss."""
@@ -68,7 +67,7 @@ def pays(shape: ModelShape, tokens: int, windows: int) -> bool:
     """Say whether compiling passes of so many windows saves a run of ``tokens`` time."""
     per_pass = windows * shape.context
     saved = shape.layers * (LAUNCH_SECONDS / per_pass + TOKEN_SECONDS * shape.width)
-    return tokens * saved > WARM_SECONDS + COLD_SECONDS / SHARERS
+    return tokens * saved > COLD_SECONDS
 
 
 class Code:

@@ -141,20 +141,14 @@ class Training:
             self.step = step + 1
             if other is not None:
                 pairs.append((norm, other))
-        loss, norm = torch.stack(self.losses), torch.stack(self.norms)
-        self.losses, self.norms = [], []
-        self.tell(begin, loss, norm, pairs)
+        self.tell(begin, pairs)
 
-    def tell(
-        self,
-        begin: float,
-        loss: Tensor,
-        norm: Tensor,
-        pairs: Collection[tuple[Tensor, Tensor]] = (),
-    ) -> None:
-        """Report the losses and gradient norms of the last steps, which took since ``begin``."""
-        stop, batch, rates = self.step, self.trial.batch_tokens, self.rates
+    def tell(self, begin: float, pairs: Collection[tuple[Tensor, Tensor]] = ()) -> None:
+        """Report ``losses`` and ``norms``, those of the steps taken since ``begin``."""
+        batch, rates, stop = self.trial.batch_tokens, self.rates, self.step
+        loss, norm = torch.stack(self.losses), torch.stack(self.norms)
         done = stop - len(loss)
+        self.losses, self.norms = [], []
         if at := self.monitor.see(loss.tolist()):
             self.trouble = (
                 f"diverged by {(done + at) * batch:,} tokens at a learning rate of "

@@ -77,27 +77,36 @@ class Stack:
 
     def _advance(self, stop: int, under_way: Sequence[_Row]) -> list[_Row]:
         """Take the steps up to ``stop`` and report them; return those told to stop."""
-        begin, done = time.perf_counter(), under_way[0].step
-        taken = [self.take(step) for step in range(done, stop)]
-        losses, norms = (torch.stack(each, 1).cpu() for each in zip(*taken, strict=True))
-        left: list[_Row] = []
-        preempted = None
-        for training in under_way:
-            row = self.trainings.index(training)
-            for state in training.optimizer.state.values():
-                state["step"].fill_(stop)
-            training.step = stop
-            try:
-                training.tell(begin, losses[row], norms[row])
-            except Preempted as asked:
-                preempted = asked
-            except StopTrial:
-                left.append(training)
-        if preempted:
+        begin, taken = time.perf_counter(), list[tuple[Tensor, Tensor]]()
+        left = list[_Row]()
+        try:
+            for step in range(under_way[0].step, stop):
+                for training in under_way:
+                    training.ctx.give_way(step * training.trial.batch_tokens)
+                taken.append(self.take(step))
+            self._share_out(taken, under_way)
+            taken = []
+            for training in under_way:
+                if not _told(training, begin):
+                    left.append(training)
+        except Preempted:
+            self._share_out(taken, under_way)
             for training in under_way:
                 training.save()
-            raise preempted
+            raise
         return left
+
+    def _share_out(self, taken: Sequence[tuple[Tensor, Tensor]], under_way: Sequence[_Row]) -> None:
+        """Give every trial its losses and gradient norms of some steps."""
+        if not taken:
+            return
+        losses, norms = (torch.stack(each, 1).cpu() for each in zip(*taken, strict=True))
+        for training in under_way:
+            row = self.trainings.index(training)
+            training.losses, training.norms = list(losses[row]), list(norms[row])
+            training.step += len(taken)
+            for state in training.optimizer.state.values():
+                state["step"].fill_(training.step)
 
     def take(self, step: int) -> tuple[Tensor, Tensor]:
         """Take an optimizer step of every trial; return losses and gradient norms, each (K,)."""
@@ -159,3 +168,14 @@ class Stack:
 
     def _column(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self.flat.device).unsqueeze(1)
+
+
+def _told(training: Training, begin: float) -> bool:
+    """Let a trial report; say whether it may go on. Preempted passes through."""
+    try:
+        training.tell(begin)
+    except Preempted:
+        raise
+    except StopTrial:
+        return False
+    return True

@@ -20,12 +20,12 @@ from planner.proxies import _checkpoint
 from planner.proxies._compile import CHOICES as COMPILE
 from planner.proxies._compile import Code, compiled, pass_windows, pays
 from planner.proxies._coordinates import pre_activations
-from planner.proxies._data import Batches, Corpus, prepare, windows
+from planner.proxies._data import Batches, Corpus, prepare
+from planner.proxies._evaluate import EVALUATION_WINDOWS, evaluate
 from planner.proxies._loop import Training
 from planner.proxies._model import Gpt
 from planner.proxies._optim import ADAM_EPS
 from planner.proxies._parametrization import Parametrization
-from planner.proxies._pools import BLOCK
 from planner.proxies._schedule import cooldown_start
 from planner.proxies._stack import Stack
 from planner.proxies._stepper import Stepper
@@ -39,9 +39,6 @@ VERSION = 1
 
 MICRO_TOKENS = 4_096
 """Tokens that pass through the model at a time on a CPU; a larger batch is accumulated."""
-
-EVALUATION_WINDOWS = 16
-"""Windows evaluated at a time: the logits stay in a CPU's cache."""
 
 BF16_GAP = 0.003
 """Relative difference of the bf16 and the fp32 loss above which bf16 is doubted (science G18)."""
@@ -103,13 +100,15 @@ class GptProxy:
                 raise SpaceError(
                     f"gpt knows no {name} {given!r}: write one of {', '.join(CHOICES[name])}"
                 )
+        if isinstance(stack, bool) or not isinstance(stack, int) or stack < 1:
+            raise SpaceError(f"gpt's `stack` is {stack!r}: write how many trials, 1 or more")
         self.data = dict(data)
         if evaluation_tokens is not None:
             self.data["evaluation_tokens"] = evaluation_tokens
         self.context, self.tied = context, head == "tied"
         self.head_dim, self.kv_share = head_dim, kv_share
         self.precision, self.micro_tokens = precision, micro_tokens
-        self.noise_scale, self.compile, self.stack = noise_scale, compiles, int(stack)
+        self.noise_scale, self.compile, self.stack = noise_scale, compiles, stack
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -296,23 +295,3 @@ class GptProxy:
         if not math.isfinite(loss):
             return Outcome(Status.DIVERGED, math.nan, math.nan, tokens, f"final loss {loss}")
         return Outcome(Status.DONE, loss, se, tokens, note, metrics)
-
-
-@torch.inference_mode()
-def evaluate(
-    model: Gpt, corpus: Corpus, *, bf16: bool = False, at_once: int = EVALUATION_WINDOWS
-) -> tuple[float, float]:
-    """Return the mean loss on the evaluation set and its standard error.
-
-    Windows cut from one block of the set are alike, so the standard error is that of block means.
-    """
-    cut, device = windows(corpus.validation, model.shape.context), model.flat.device
-    losses = []
-    for first in range(0, len(cut), at_once):
-        part = torch.from_numpy(cut[first : first + at_once].astype("int64")).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            losses.append(model.losses(part).mean(1))
-    means = torch.cat(losses).double()
-    together = max(1, BLOCK // model.shape.context)
-    blocks = torch.stack([part.mean() for part in torch.split(means, together)])
-    return float(means.mean()), float(blocks.std(correction=0) / math.sqrt(len(blocks)))

@@ -3,10 +3,10 @@
     ratio = median over interleaved rounds of (CPU time of the plain step / CPU time of ours)
 
 The plain model is what one would write: nn.Module, torch.optim.AdamW, clip_grad_norm_, an ordinary
-loop; it starts from the same weights and must give the same losses. Both fetch their batches. Beside
-the ratios: the share of our loop outside forward, backward and optimizer, what compiling costs in
-this process and in a second one, and what a quickstart sweep would gain. One core, CPU time. The
-machine should be idle: two arms of one round share its noise, two rounds do not.
+loop; it starts from the same weights and must give the same losses. Both fetch their batches.
+Beside the ratios: the share of our loop outside forward, backward and optimizer, what compiling
+costs in this process and in a second one, compiled stacks, and what a quickstart sweep would gain.
+One core, CPU time. On a busy machine the ratios hold better than the rates.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from planner.proxies import _stepper
 from planner.proxies._compile import (
@@ -43,6 +45,13 @@ CASES = [(16, 2, 512, 2.0), (32, 2, 512, 2.0), (32, 2, 128, 0.0), (64, 3, 4096, 
 CASES += [(192, 2, 4096, 1.6), (272, 2, 4096, 1.6)]
 """Width, depth, tokens a step, the ratio to reach (0: none was set)."""
 
+BF16_FROM = 512
+"""Above so many tokens a step the compiled proxy is timed in bf16 too (its CPU should have it)."""
+
+HEAD = (
+    "   params  shape  batch     plain     eager  compiled  eager  comp.   bf16  outside  compile s"
+    "  loss gap"
+)
 ROUNDS, ROUND_SECONDS = 7, 0.5
 DATA = {"source": "python-source", "tokens_needed": 4_000_000}
 EXAMPLE = Path(__file__).parents[2] / "results" / "example" / "runs.jsonl"
@@ -143,23 +152,27 @@ class Silence:
     def resumed(self, tokens):
         pass
 
+    def give_way(self, tokens):
+        pass
+
 
 def arms(width, depth, batch):
-    """Return the trial, its plain model's step, and the steppers of the eager and compiled proxy."""
+    """Return the trial, the plain step, and steppers of the proxy, eager and compiled."""
     trial = Trial("t", {"width": width, "depth": depth}, 1000 * batch, batch, 0.005, 0)
     eager = GptProxy(DATA, compile="off")._stepper(trial, "cpu")
     code = GptProxy(DATA, compile="on")._stepper(trial, "cpu")
+    half = GptProxy(DATA, compile="on", precision="bf16")._stepper(trial, "cpu")
     plain = Plain(eager.model, trial)
     count = batch // eager.model.shape.context
 
     def plain_step(step, lr):
         return plain.step(torch.from_numpy(eager.batches.at(step * count, count)), lr)
 
-    return trial, plain_step, eager, code
+    return trial, plain_step, eager, code, half
 
 
 def compare(width, depth, batch, target):
-    trial, plain, eager, code = arms(width, depth, batch)
+    trial, plain, eager, code, half = arms(width, depth, batch)
     began = cpu()
     code._gradient(0, code.windows)
     compiling = cpu() - began
@@ -173,6 +186,9 @@ def compare(width, depth, batch, target):
         abs(a - b) for name in losses for a, b in zip(losses[name], losses["plain"], strict=True)
     )
     assert gap < 1e-4, losses
+    if batch > BF16_FROM:
+        steps["bf16"] = lambda s, lr: half.take(s, lr)[0]
+        steps["bf16"](0, 0.005)
     times = {name: [] for name in steps}
     count = max(2, int(ROUND_SECONDS / timed(plain, 2)))
     for _ in range(ROUNDS):
@@ -186,9 +202,11 @@ def compare(width, depth, batch, target):
     size = GptProxy(DATA).size(trial.shape).params_matmul
     verdict = "" if not target else " ok" if ratio["compiled"] >= target else f" MISSED {target}x"
     print(
-        f"{size:>9,} {width:>4}x{depth} {batch:>6,} {rate['plain']:>9,.0f} {rate['ours, eager']:>9,.0f}"
-        f" {rate['compiled']:>9,.0f} {ratio['ours, eager']:>6.2f} {ratio['compiled']:>6.2f}"
-        f" {outside(code):>8.1%} {compiling:>8.1f} {gap:>9.1e}{verdict}",
+        f"{size:>9,.0f} {width:>4}x{depth} {batch:>6,} {rate['plain']:>9,.0f}"
+        f" {rate['ours, eager']:>9,.0f} {rate['compiled']:>9,.0f}"
+        f" {ratio['ours, eager']:>6.2f} {ratio['compiled']:>6.2f}"
+        f" {ratio.get('bf16', float('nan')):>6.2f} {outside(code):>8.1%}"
+        f" {compiling:>8.1f} {gap:>9.1e}{verdict}",
         flush=True,
     )
 
@@ -224,10 +242,9 @@ def outside(stepper) -> float:
     _stepper.clip_gradient, stepper.optimizer.step = watched(clip), watched(step)
     with tempfile.TemporaryDirectory() as folder:
         training = Training(stepper, Silence(folder))
-        rates = torch.full((1000,), 0.005).numpy()
         began, passed = time.thread_time(), 0.0
         for stop in range(10, 1000, 10):  # a report every tenth step, as in a run of 1,000
-            training._advance(stop, rates)
+            training._advance(stop)
             passed = time.thread_time() - began
             if passed > ROUND_SECONDS * 4:
                 break
@@ -235,9 +252,42 @@ def outside(stepper) -> float:
     return 1 - inside / passed
 
 
+def stacks(width, depth, batch, members=4) -> None:
+    """Compare a stack's passes, eager and compiled, with those of compiled trials one by one."""
+    _, _, _, code, _ = arms(width, depth, batch)
+    model, count = code.model, code.windows
+    windows = torch.from_numpy(code.batches.at(0, count * members))
+    many = windows.view(members, count, -1)
+    rows = model.flat.expand(members, -1).contiguous()
+
+    def batched(rows, many):
+        return torch.func.vmap(model.mean_gradient)(rows, many)
+
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        together = torch.compile(batched, fullgraph=True, dynamic=False)
+        work = {
+            "alone": lambda *_: [code.code(model, part) for part in many],
+            "eager": lambda *_: batched(rows, many),
+            "stack": lambda *_: together(rows, many),
+        }
+        for run in work.values():
+            run()
+        steps = max(2, int(ROUND_SECONDS / timed(work["eager"], 2)))
+        times = [[timed(run, steps) for run in work.values()] for _ in range(ROUNDS)]
+    rates = [members * batch / statistics.median(each) for each in zip(*times, strict=True)]
+    ratio = statistics.median(each[0] / each[2] for each in times)
+    print(
+        f"stack of {members}, {width}x{depth}, {batch} tokens: compiled one by one "
+        f"{rates[0]:,.0f}, stack eager {rates[1]:,.0f}, compiled {rates[2]:,.0f} tokens/s: "
+        f"{ratio:.2f}x",
+        flush=True,
+    )
+
+
 def second_process() -> None:
     """Print what the first step costs a process where the disk holds the code."""
-    _, _, _, code = arms(*CASES[0][:3])
+    _, _, _, code, _ = arms(*CASES[0][:3])
     began, wall = cpu(), time.perf_counter()
     code._gradient(0, code.windows)
     print(f"{cpu() - began:.1f} s of CPU time, {time.perf_counter() - wall:.1f} s")
@@ -259,8 +309,8 @@ def quickstart() -> None:
             classes.add((shape, windows))
     warm = 2 * WARM_SECONDS * len(classes)
     print(
-        f"results/example: {before:,.0f} s of trials; the model says compiling saves {gain:,.0f} s, "
-        f"loading costs {warm:,.0f} s in two workers and, once a machine, compiling "
+        f"results/example: {before:,.0f} s of trials; the model says compiling saves "
+        f"{gain:,.0f} s, loading costs {warm:,.0f} s in two workers and, once a machine, compiling "
         f"{COLD_SECONDS * len(classes):,.0f} s more"
     )
 
@@ -268,15 +318,16 @@ def quickstart() -> None:
 def main() -> None:
     torch.set_num_threads(1)
     if "--second" in sys.argv:
-        return second_process()
+        second_process()
+        return
     with tempfile.TemporaryDirectory() as place:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = place
         print("  tokens/s and core: plain eager, ours eager, ours compiled; ratios to plain")
-        print(
-            "   params  shape  batch     plain     eager  compiled  eager  comp.  outside  compile s  loss gap"
-        )
+        print(HEAD)
         for case in CASES:
             compare(*case)
+        stacks(16, 2, 512)
+        stacks(16, 2, 128)
         command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.bench_proxy_speed"]
         told = subprocess.run([*command, "--second"], capture_output=True, text=True, check=True)
         print(f"first step of {CASES[0][:3]} in a second process: {told.stdout.strip()}")

@@ -41,8 +41,8 @@ def test_long_trials_are_compiled_and_short_ones_are_not():
     shape = FAMILY.at_width(32, 2)
     assert not pays(shape, 38_400, 1)
     assert pays(shape, 4_000_000, 1)
-    assert not pays(shape, 1_000_000, 4)
-    assert pays(shape, 1_000_000, 1)
+    assert not pays(shape, 3_000_000, 4)
+    assert pays(shape, 3_000_000, 1)
 
 
 def test_the_option_is_checked_and_is_not_part_of_the_recipe(data, proxy):
@@ -70,6 +70,14 @@ def test_compiled_trials_end_alike_share_their_code_and_resume_to_the_bit(
         fast.train(run, Context(tmp_path / "half", patience=25, end=Preempted))
     assert fast.train(run, resumed := Context(tmp_path / "half")) == outcome
     assert resumed.resumed_at > 20 * BATCH
+
+
+def test_bf16_on_a_cpu_stays_near_fp32_and_says_how_near(data, proxy, tmp_path):
+    half = GptProxy(data, context=CONTEXT, head_dim=8, precision="bf16")
+    outcome = half.train(trial(50), Context(tmp_path / "half"))
+    expected = proxy.train(trial(50), Context(tmp_path / "whole"))
+    assert outcome.loss == pytest.approx(expected.loss, rel=0.02)
+    assert abs(outcome.metrics["bf16_gap"]) < 0.01
 
 
 def test_without_a_compiler_a_trial_is_trained_all_the_same(

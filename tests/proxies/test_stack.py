@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from planner.errors import SpaceError
 from planner.proxies._checkpoint import resume_file
 from planner.proxies._stack import Stack
 from planner.proxies.gpt import GptProxy
@@ -26,11 +27,16 @@ def contexts(folder, **changes):
     return [Context(folder / str(k), **changes) for k in range(len(TRIALS))]
 
 
-@pytest.mark.parametrize("options", [{}, {"parametrization": "mup", "head": "tied"}])
-def test_a_stack_takes_the_steps_of_its_trials(data, tmp_path, options):
+# Where the learning rate is on the edge, another order of summation alone moves the 50th loss of
+# the tied head by 6e-4: there the rates are lower, so that what is left is the stack's own doing.
+@pytest.mark.parametrize(
+    ("options", "slower"), [({}, 1), ({"parametrization": "mup", "head": "tied"}, 4)]
+)
+def test_a_stack_takes_the_steps_of_its_trials(data, tmp_path, options, slower):
     proxy = GptProxy(data, context=CONTEXT, head_dim=8, **options)
-    alone = [proxy._stepper(each, "cpu") for each in TRIALS]
-    members = [proxy._stepper(each, "cpu") for each in TRIALS]
+    trials = [replace(each, lr=each.lr / slower) for each in TRIALS]
+    alone = [proxy._stepper(each, "cpu") for each in trials]
+    members = [proxy._stepper(each, "cpu") for each in trials]
     stack = Stack(list(zip(members, contexts(tmp_path), strict=True)))
     rates = [training.rates for training in stack.trainings]
     for step in range(50):
@@ -70,21 +76,23 @@ def test_one_diverges_one_is_stopped_and_the_others_go_on(proxy, tmp_path):
         Status.DONE,
     ]
     assert "diverged by" in found[1].note
+    assert found[1].tokens < 100 * BATCH
     assert len(ctxs[2].points) == 11
     single = proxy.train(run[0], Context(tmp_path / "alone"))
     assert found[0].loss == pytest.approx(single.loss, abs=2 * single.loss_se)
 
 
-def test_a_preempted_stack_leaves_states_its_trials_go_on_from_alone(proxy, tmp_path):
-    ctxs = [Context(tmp_path / str(k)) for k in range(len(TRIALS))]
-    ctxs[1] = Context(tmp_path / "1", patience=30, end=Preempted)
+@pytest.mark.parametrize(("asked", "at"), [({"patience": 30}, 62), ({"steps": 31}, 31)])
+def test_a_preempted_stack_leaves_states_its_trials_go_on_from_alone(proxy, tmp_path, asked, at):
+    ctxs = contexts(tmp_path)
+    ctxs[1] = Context(tmp_path / "1", end=Preempted, **asked)
     with pytest.raises(Preempted):
         proxy.train_many(TRIALS, ctxs)
     for k, each in enumerate(TRIALS):
         assert resume_file(tmp_path / str(k)).stat().st_size < 30_000
         ctx = Context(tmp_path / str(k))
         outcome = proxy.train(each, ctx)
-        assert ctx.resumed_at == 62 * BATCH
+        assert ctx.resumed_at == at * BATCH
         single = proxy.train(each, Context(tmp_path / f"alone-{k}"))
         assert math.isclose(outcome.loss, single.loss, abs_tol=2 * single.loss_se)
 
@@ -104,3 +112,5 @@ def test_what_is_stacked_and_where(data, proxy):
     asked = GptProxy(data, context=CONTEXT, head_dim=8, stack=32)
     assert [asked.stack_size(first, device) for device in ("cpu", "cuda:0")] == [1, 32]
     assert asked.recipe() == proxy.recipe()
+    with pytest.raises(SpaceError, match="1 or more"):
+        GptProxy(data, stack=0)
