@@ -172,6 +172,8 @@ def by_size(cells: Sequence[Cell]) -> list[list[Cell]]:
 
 def _cells(space: SearchSpace, proxy: Proxy) -> list[Cell]:
     sizes = [_size_of(proxy, shape) for shape in space.shapes]
+    for unique in space.horizons.unique if "subset" in proxy.capabilities else ():
+        _size_of(proxy, {**space.shapes[0], UNIQUE: unique})  # may refuse more than there is
     return [
         Cell(shape, size, common_horizon(tokens))
         for shape, size in zip(space.shapes, sizes, strict=True)
