@@ -32,8 +32,8 @@ VERSION = 1
 """Raised whenever the same trial would end at another loss."""
 
 LEAST_BATCH = 16
-"""Images a step: on digits smaller batches lose no less loss per image but cost a CPU the same time
-a step (4 ms at 2 images as at 16), and leave a GPU idle."""
+"""Images a step. Digits (width 8, 8,000 images) like smaller batches a little better (.30 nats at
+2, .36 at 8, .41 at 32), but a step of 2 costs a CPU the time of one of 16, and a GPU idles."""
 
 SHAPE = frozenset({"width", "depth"})
 
@@ -124,6 +124,12 @@ class ImageProxy:
         if set(shape) - {"unique"} != SHAPE:
             raise SpaceError(f"image sizes are a width and a depth, not {dict(shape)}")
         images = self.images
+        there, unique = len(images.train), shape.get("unique", len(images.train))
+        if not images.classes <= unique <= there:
+            raise SpaceError(
+                f"a run cannot know {unique:,} different images: there are {there:,} to train on, "
+                f"of {images.classes} classes"
+            )
         return ImageShape(
             arch=self.options.arch,
             width=int(shape["width"]),
@@ -135,13 +141,6 @@ class ImageProxy:
         )
 
     def _check(self, trial: Trial) -> None:
-        there = len(self.images.train)
-        unique = trial.shape.get("unique", there)
-        if not self.images.classes <= unique <= there:
-            raise SpaceError(
-                f"a run cannot know {unique:,} different images: there are {there:,} to train on, "
-                f"of {self.images.classes} classes"
-            )
         marks = (trial.fork_at, *trial.keep_at)
         if trial.steps < 1 or any(images % trial.batch_tokens for images in marks):
             raise SpaceError(

@@ -15,6 +15,11 @@ from planner.fit.priors import OTHERS, Normal, Priors
 USUAL_LR, USUAL_BATCH = 0.05, 64.0
 """Between AdamW's .001 and SGD's 1; between one sample and a few thousand."""
 
+DEPTH = Normal(float(np.log(0.2)), 1.2)
+"""ln curvature of a basin (nats): between a language model's .03, and 1.2, where a rate four times
+off learns nothing of ten classes (ln 10 / ln^2 4). A belief of .03 alone takes a basin a nat deep
+for noise and leaves its minimum unknown by a factor of 7."""
+
 NOTHING = "no published law"
 """How the source of such beliefs begins."""
 
@@ -43,9 +48,9 @@ def unpublished(unit: str, params: float = 1e5, samples: float = 1e6) -> Priors:
         noise_batch_slope=Normal(SLOPE, SLOPE_SD),
         batch=wide,
         batch_slope=Normal(SLOPE, SLOPE_SD),
-        log_k_low=OTHERS.log_k_low,
-        log_k_high=OTHERS.log_k_high,
-        log_k_batch=OTHERS.log_k_batch,
+        log_k_low=DEPTH,
+        log_k_high=DEPTH,
+        log_k_batch=DEPTH,
         depth_slope=OTHERS.depth_slope,
         sides=OTHERS.sides,
         lr_scatter=0.3,

@@ -139,6 +139,5 @@ def _beliefs_at_anchor(runs: Sequence[Run], unit: str) -> Priors:
     if not places:
         return Priors.published() if unit == TOKENS else unpublished(unit)
     params, non_embedding, tokens = max(places, key=lambda p: (places.count(p), -p[0], -p[2]))
-    if unit != TOKENS:
-        return unpublished(unit, params, tokens)
-    return replace(Priors.published(non_embedding, tokens), params=params)
+    published = replace(Priors.published(non_embedding, tokens), params=params)
+    return published if unit == TOKENS else unpublished(unit, params, tokens)

@@ -54,6 +54,8 @@ def by_size(cells: Sequence[Cell]) -> list[list[Cell]]:
 def cells_of(space: SearchSpace, proxy: Proxy) -> list[Cell]:
     """Return every size at every horizon. Raises SpaceError for a size that is none."""
     sizes = [_size_of(proxy, shape) for shape in space.shapes]
+    for unique in space.horizons.unique if "subset" in proxy.capabilities else ():
+        _size_of(proxy, {**space.shapes[0], UNIQUE: unique})  # may refuse more than there is
     return [
         Cell(shape, size, common_horizon(tokens))
         for shape, size in zip(space.shapes, sizes, strict=True)

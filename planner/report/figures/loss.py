@@ -74,7 +74,7 @@ def over_size(study: ReportInput) -> Figure | str:
     surface = Surface.of(study.fit, study.plan, seen)
     levels = _levels(seen)
     colours = series([level for level, _ in levels])
-    fitted = surface.loss(seen.params, seen.tokens)
+    fitted = surface.loss_of(seen)
     for (level, rows), (_, colour, marker) in zip(levels, colours, strict=True):
         best = _isoflop(panel, surface, level, colour)
         moved = surface.loss(seen.params[rows], surface.tokens(seen.params[rows], level))
@@ -99,7 +99,7 @@ def residuals(study: ReportInput) -> Figure | str:
     if seen is None:
         return NO_RUNS
     figure, panels = axes(2, height=3.2)
-    fitted = Surface.of(study.fit, study.plan, seen).loss(seen.params, seen.tokens)
+    fitted = Surface.of(study.fit, study.plan, seen).loss_of(seen)
     errors = 100 * (seen.loss / fitted - 1)
     names = ("tokens of the run", f"parameters ({study.fit.n_convention})")
     for panel, x, name in zip(panels, (seen.tokens, seen.params), names, strict=True):

@@ -50,11 +50,18 @@ class Surface:
 
     def loss(self, params: Floats, tokens: Floats) -> Floats:
         """Return the law's loss at its fitted parameters, shape of ``params``."""
+        at = np.ravel(params), np.ravel(tokens)
+        return self._predicted(*at, self.fit.unique_at(at[0])).reshape(np.shape(params))
+
+    def loss_of(self, seen: Observations) -> Floats:
+        """Return the law's loss of every run, shape (n,), on the data the run itself saw."""
+        known = self.fit.unique_tokens is not None
+        return self._predicted(seen.params, seen.tokens, seen.unique_tokens if known else None)
+
+    def _predicted(self, params: Floats, tokens: Floats, unique: Floats | None) -> Floats:
         law = law_named(self.fit.law)
         theta = np.array([self.fit.params[name] for name in law.names])
-        at = np.ravel(params), np.ravel(tokens)
-        flat = law.predict(theta, *at, self.fit.unique_at(at[0]))
-        return flat.reshape(np.shape(params))
+        return law.predict(theta, params, tokens, unique)
 
     def frontier(self, flops: Floats) -> Floats:
         """Return the best size at each compute, shape (n,)."""
