@@ -185,7 +185,7 @@ class GptProxy:
         return f"{dict(trial.shape)} {trial.batch_tokens} {trial.tokens}"
 
     def stack_size(self, trial: Trial, device: str) -> int:
-        """Return ``stack`` on a GPU; on a CPU a stack was never faster (bench_proxy_speed)."""
+        """Return ``stack`` on a GPU; on a CPU a stack does not pay (``proxies/_stack.py``)."""
         return self.stack if device.startswith("cuda") else 1
 
     def train_many(

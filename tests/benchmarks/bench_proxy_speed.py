@@ -5,8 +5,9 @@
 The plain model is what one would write: nn.Module, torch.optim.AdamW, clip_grad_norm_, an ordinary
 loop; it starts from the same weights and must give the same losses. Both fetch their batches.
 Beside the ratios: the share of our loop outside forward, backward and optimizer, what compiling
-costs in this process and in a second one, compiled stacks, and what a quickstart sweep would gain.
-One core, CPU time. On a busy machine the ratios hold better than the rates.
+costs (nothing but loading, where this machine's cache has the code: only two processes of their own
+are sure to compile and to load), compiled stacks, and what a quickstart sweep would gain. One core,
+CPU time. On a busy machine the ratios hold better than the rates.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ import warnings
 from pathlib import Path
 
 import torch
-from torch import nn
-from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from planner.proxies import _stepper
@@ -33,17 +32,20 @@ from planner.proxies._compile import (
     LAUNCH_SECONDS,
     TOKEN_SECONDS,
     WARM_SECONDS,
+    _settings,
     pass_windows,
     pays,
 )
 from planner.proxies._loop import Training
-from planner.proxies._model import NORM_EPS, Gpt, _rotate
 from planner.proxies.gpt import GptProxy
 from planner.run import Trial
+from tests.benchmarks.plain_gpt import Plain
 
 CASES = [(16, 2, 512, 2.0), (32, 2, 512, 2.0), (32, 2, 128, 0.0), (64, 3, 4096, 1.6)]
 CASES += [(192, 2, 4096, 1.6), (272, 2, 4096, 1.6)]
 """Width, depth, tokens a step, the ratio to reach (0: none was set)."""
+
+STACKS, MEMBERS = [(16, 2, 512), (16, 2, 128), (32, 2, 512)], 4
 
 BF16_FROM = 512
 """Above so many tokens a step the compiled proxy is timed in bf16 too (its CPU should have it)."""
@@ -55,89 +57,6 @@ HEAD = (
 ROUNDS, ROUND_SECONDS = 7, 0.5
 DATA = {"source": "python-source", "tokens_needed": 4_000_000}
 EXAMPLE = Path(__file__).parents[2] / "results" / "example" / "runs.jsonl"
-
-
-class PlainBlock(nn.Module):
-    def __init__(self, shape):
-        super().__init__()
-        self.shape = shape
-        width, inner, kv = shape.width, shape.attention_width, shape.kv_heads * shape.head_dim
-        self.q = nn.Linear(width, inner, bias=False)
-        self.k = nn.Linear(width, kv, bias=False)
-        self.v = nn.Linear(width, kv, bias=False)
-        self.out = nn.Linear(inner, width, bias=False)
-        self.gate = nn.Linear(width, shape.ffn, bias=False)
-        self.up = nn.Linear(width, shape.ffn, bias=False)
-        self.down = nn.Linear(shape.ffn, width, bias=False)
-        self.attention_norm = nn.RMSNorm(width, eps=NORM_EPS)
-        self.ffn_norm = nn.RMSNorm(width, eps=NORM_EPS)
-        self.q_norm = nn.RMSNorm(shape.head_dim, eps=NORM_EPS)
-        self.k_norm = nn.RMSNorm(shape.head_dim, eps=NORM_EPS)
-
-    def forward(self, x, cos, sin):
-        batch, context, _ = x.shape
-        y = self.attention_norm(x)
-        q, k, v = (part(y).view(batch, context, -1, self.shape.head_dim) for part in self.qkv)
-        q, k = _rotate(self.q_norm(q), cos, sin), _rotate(self.k_norm(k), cos, sin)
-        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.out(y.transpose(1, 2).flatten(2))
-        y = self.ffn_norm(x)
-        return x + self.down(F.silu(self.gate(y)) * self.up(y))
-
-    @property
-    def qkv(self):
-        return self.q, self.k, self.v
-
-
-class Plain(nn.Module):
-    """The same model as one would write it, started from the weights of ``model``."""
-
-    def __init__(self, model: Gpt, trial: Trial) -> None:
-        super().__init__()
-        shape = model.shape
-        self.cos, self.sin = model.cos, model.sin
-        self.embedding = nn.Embedding(shape.vocab, shape.width)
-        self.blocks = nn.ModuleList(PlainBlock(shape) for _ in range(shape.layers))
-        self.norm = nn.RMSNorm(shape.width, eps=NORM_EPS)
-        self.head = nn.Linear(shape.width, shape.vocab, bias=False)
-        with torch.no_grad():
-            self.embedding.weight.copy_(model.embedding)
-            self.head.weight.copy_(model.head)
-            for mine, block in zip(self.blocks, model.blocks, strict=True):
-                sizes = [part.weight.shape[0] for part in mine.qkv]
-                for part, value in zip(mine.qkv, block.qkv.split(sizes), strict=True):
-                    part.weight.copy_(value)
-                for part, value in zip((mine.gate, mine.up), block.gate_up.chunk(2), strict=True):
-                    part.weight.copy_(value)
-                mine.out.weight.copy_(block.out)
-                mine.down.weight.copy_(block.down)
-        matrices = [p for name, p in self.named_parameters() if p.dim() == 2 and "emb" not in name]
-        rest = [p for name, p in self.named_parameters() if p.dim() == 1 or "emb" in name]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": trial.weight_decay}, {"params": rest}],
-            lr=trial.lr,
-            betas=(trial.beta1, trial.beta2),
-            weight_decay=0.0,
-        )
-        self.clip = trial.clip
-
-    def forward(self, tokens):
-        x = self.embedding(tokens)
-        for block in self.blocks:
-            x = block(x, self.cos, self.sin)
-        return self.head(self.norm(x))
-
-    def step(self, windows, lr):
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.zero_grad()
-        logits = self(windows[:, :-1])
-        loss = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters(), self.clip)
-        self.optimizer.step()
-        return loss.detach()
 
 
 class Silence:
@@ -173,9 +92,7 @@ def arms(width, depth, batch):
 
 def compare(width, depth, batch, target):
     trial, plain, eager, code, half = arms(width, depth, batch)
-    began = cpu()
-    code._gradient(0, code.windows)
-    compiling = cpu() - began
+    compiling = first(lambda: code._gradient(0, code.windows))
     steps = {
         "plain": plain,
         "ours, eager": lambda s, lr: eager.take(s, lr)[0],
@@ -252,45 +169,68 @@ def outside(stepper) -> float:
     return 1 - inside / passed
 
 
-def stacks(width, depth, batch, members=4) -> None:
+def stacks(width, depth, batch) -> None:
     """Compare a stack's passes, eager and compiled, with those of compiled trials one by one."""
+    torch.compiler.reset()  # without guards, code of another shape would be taken for this one's
     _, _, _, code, _ = arms(width, depth, batch)
     model, count = code.model, code.windows
-    windows = torch.from_numpy(code.batches.at(0, count * members))
-    many = windows.view(members, count, -1)
-    rows = model.flat.expand(members, -1).contiguous()
+    windows = torch.from_numpy(code.batches.at(0, count * MEMBERS))
+    many = windows.view(MEMBERS, count, -1)
+    rows = model.flat.expand(MEMBERS, -1).contiguous()
 
     def batched(rows, many):
         return torch.func.vmap(model.mean_gradient)(rows, many)
 
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        together = torch.compile(batched, fullgraph=True, dynamic=False)
+        together = torch.compile(batched, fullgraph=True, dynamic=False, options=_settings("cpu"))
         work = {
             "alone": lambda *_: [code.code(model, part) for part in many],
             "eager": lambda *_: batched(rows, many),
             "stack": lambda *_: together(rows, many),
         }
-        for run in work.values():
-            run()
+        compiling = {name: first(run) for name, run in work.items()}
         steps = max(2, int(ROUND_SECONDS / timed(work["eager"], 2)))
         times = [[timed(run, steps) for run in work.values()] for _ in range(ROUNDS)]
-    rates = [members * batch / statistics.median(each) for each in zip(*times, strict=True)]
-    ratio = statistics.median(each[0] / each[2] for each in times)
+    rates = [MEMBERS * batch / statistics.median(each) for each in zip(*times, strict=True)]
+    eager, ratio = (statistics.median(each[0] / each[arm] for each in times) for arm in (1, 2))
+    saved = 1 / rates[0] - 1 / rates[2]
+    earned = (
+        f"earned after {compiling['stack'] / saved:,.0f} tokens" if saved > 0 else "never earned"
+    )
     print(
-        f"stack of {members}, {width}x{depth}, {batch} tokens: compiled one by one "
-        f"{rates[0]:,.0f}, stack eager {rates[1]:,.0f}, compiled {rates[2]:,.0f} tokens/s: "
-        f"{ratio:.2f}x",
+        f"stack of {MEMBERS}, {width}x{depth}, {batch} tokens: compiled one by one "
+        f"{rates[0]:,.0f} tokens/s, stack eager {rates[1]:,.0f} ({eager:.2f}x), compiled "
+        f"{rates[2]:,.0f} ({ratio:.2f}x), its code {compiling['stack']:.0f} s, {earned}",
         flush=True,
     )
 
 
-def second_process() -> None:
-    """Print what the first step costs a process where the disk holds the code."""
+def first(run) -> float:
+    """Return the CPU seconds of the first call."""
+    began = cpu()
+    run()
+    return cpu() - began
+
+
+def first_step() -> None:
+    """Print what the first step costs this process."""
     _, _, _, code, _ = arms(*CASES[0][:3])
-    began, wall = cpu(), time.perf_counter()
-    code._gradient(0, code.windows)
-    print(f"{cpu() - began:.1f} s of CPU time, {time.perf_counter() - wall:.1f} s")
+    wall = time.perf_counter()
+    seconds = first(lambda: code._gradient(0, code.windows))
+    print(f"{seconds:.1f} s of CPU time, {time.perf_counter() - wall:.1f} s")
+
+
+def two_processes() -> None:
+    """Time the first step in a process that has to compile, and in another that finds the code."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.bench_proxy_speed"]
+    with tempfile.TemporaryDirectory() as place:
+        own = os.environ | {"TORCHINDUCTOR_CACHE_DIR": place}
+        for what in ("compiles", "loads"):
+            told = subprocess.run(
+                [*command, "--first"], capture_output=True, text=True, check=True, env=own
+            )
+            print(f"first step of {CASES[0][:3]} in a process that {what}: {told.stdout.strip()}")
 
 
 def quickstart() -> None:
@@ -317,20 +257,16 @@ def quickstart() -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    if "--second" in sys.argv:
-        second_process()
+    if "--first" in sys.argv:
+        first_step()
         return
-    with tempfile.TemporaryDirectory() as place:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = place
-        print("  tokens/s and core: plain eager, ours eager, ours compiled; ratios to plain")
-        print(HEAD)
-        for case in CASES:
-            compare(*case)
-        stacks(16, 2, 512)
-        stacks(16, 2, 128)
-        command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.bench_proxy_speed"]
-        told = subprocess.run([*command, "--second"], capture_output=True, text=True, check=True)
-        print(f"first step of {CASES[0][:3]} in a second process: {told.stdout.strip()}")
+    print("  tokens/s and core: plain eager, ours eager, ours compiled; ratios to plain")
+    print(HEAD)
+    for case in CASES:
+        compare(*case)
+    for case in STACKS:
+        stacks(*case)
+    two_processes()
     quickstart()
 
 
