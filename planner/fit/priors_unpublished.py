@@ -2,10 +2,10 @@
 
 The published laws are those of language models under AdamW. For images, for Muon and the like only
 orders of magnitude are believed: any optimizer's usual rates lie within a factor of 50 either way
-of .05 (sd 2), any best batch within that factor of 64 samples, the rate is neither believed to
-follow the batch linearly nor by its root, and the slopes in size and horizon span what was found
-for any model. What is published of Muon's relatives (Filatov 2025, Scion: lr ~ B^.62 D^-.56) was
-found under another scale of the update, and lies inside.
+of .05 (sd 2), any best batch within that factor of 64 samples (tokens: more of them, the longer the
+run), the rate is neither believed to follow the batch linearly nor by its root, and the slopes in
+size and horizon span what was found for any model. What is published of Muon's relatives (Filatov
+2025, Scion: lr ~ B^.62 D^-.56) was found under another scale of the update, and lies inside.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from planner.words import TOKENS
 USUAL_LR, USUAL_BATCH = 0.05, 64.0
 """Between AdamW's .001 and SGD's 1; between one sample and a few thousand."""
 
-SAMPLE = {TOKENS: 128.0}
-"""How many of a unit make a sample: a proxy's sequence, or one."""
+TOKEN_BATCH, TOKEN_HORIZON = 64 * 128.0, 1e8
+"""64 short sequences, in the middle (in logs) of the horizons from 1e5 to 1e11; carried from there
+by SLOPE, for a single constant is off by a factor of 30 at either end."""
 
 NOTHING = "no published law"
 """How the source of such beliefs begins."""
@@ -48,7 +49,9 @@ def unpublished(
     unit: str, params: float = 1e5, samples: float = 1e6, *, optimizer: str = ""
 ) -> Priors:
     """Return beliefs at an anchor of ``params`` parameters and ``samples`` of a unit seen."""
-    usual_batch = USUAL_BATCH * SAMPLE.get(unit, 1.0)
+    usual_batch = USUAL_BATCH
+    if unit == TOKENS:
+        usual_batch = TOKEN_BATCH * (samples / TOKEN_HORIZON) ** SLOPE
     slope, wide = Normal(0.0, SLOPE_SD), Normal(float(np.log(usual_batch)), LEVEL_SD)
     why = f"counts {unit}" if unit != TOKENS else f"of AdamW holds for {optimizer}"
     return Priors(

@@ -80,7 +80,5 @@ def _decay(rule: Decision) -> Decision:
         high=one.high * MUON_DOUBT,
         method="AdamW's published rule; a factor 4 assumed under Muon",
     )
-    untested = (
-        " Found for AdamW: that it holds for Muon is assumed; `weight_decay: on` measures it."
-    )
+    untested = " That AdamW's holds for Muon is assumed until the stage weight_decay measures it."
     return replace(found, estimate=wide, reason=both + untested)
