@@ -25,7 +25,7 @@ from planner.shape import ModelShape, ShapeFamily
 from tests.proxies.gpt_trials import Context
 
 WIDTHS, DEPTH, SEEDS = (32, 64), 2, (0, 1)
-BATCH, CONTEXT, TOKENS = 1_024, 128, 1_048_576
+BATCH, CONTEXT, TOKENS = 1_024, 128, 262_144
 LRS = tuple(2.0**k for k in range(-8, -2))
 ALONE = _muon.matrices
 
