@@ -11,7 +11,8 @@ An orthogonal m x n matrix has an RMS of 1 / sqrt(max(m, n)), so every update ha
 .2, AdamW's: one learning rate, decay and schedule serve both (Liu et al. 2025, "Muon is scalable",
 arXiv 2502.16982). W_q, W_k, W_v and gate, up are orthogonalised one by one, not as the stacks they
 are stored in: a stack shares one spectrum among its pieces, and lost .04 nats to single ones at
-width 32 (6 of 6 pairs, bench_muon) for the same price. Equal shapes of all layers and kinds are one batch of matrices, always in float32.
+width 32 (6 of 6 pairs, bench_muon) for the same price. Equal shapes of all layers and kinds are one
+batch of matrices, always in float32.
 
 FLOPs of a model do not count this: 5 (4 m + 2 m m / n) / (6 batch) of a matrix' own, a third at
 width 32 and 512 tokens a step, 2 % at width 4,096 and a million.
