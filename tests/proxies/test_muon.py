@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,9 +14,10 @@ from planner.proxies import _muon, _optim
 from planner.proxies._checkpoint import resume_file
 from planner.proxies._model import Gpt
 from planner.proxies.gpt import GptProxy
-from planner.proxy import Preempted, StopTrial
+from planner.proxy import Preempted
 from planner.run import Schedule, Status
 from planner.shape import ShapeFamily
+from planner.study import read_study
 from tests.proxies.gpt_trials import BATCH, CONTEXT, Context, trial
 
 FAMILY = ShapeFamily(vocab=50, context=32, head_dim=8)
@@ -120,15 +122,15 @@ def test_a_run_learns_and_the_seed_decides_it(muon, tmp_path):
     assert first == again != other
 
 
-def test_a_killed_run_resumes_bit_for_bit(muon, tmp_path):
-    run, whole = trial(), Context(tmp_path / "whole")
+def test_a_preempted_run_resumes_bit_for_bit(muon, tmp_path):
+    run, whole = trial(200), Context(tmp_path / "whole")
     expected = muon.train(run, whole)
-    for end, patience in ((StopTrial, 63), (Preempted, 70)):
-        killed = Context(tmp_path / "killed", patience=patience, end=end)
-        with pytest.raises(end):
-            muon.train(run, killed)
-        assert resume_file(killed.checkpoint_dir).exists()
-    resumed = Context(tmp_path / "killed")
+    for patience in (20, 60):
+        left = Context(tmp_path / "left", patience=patience, end=Preempted)
+        with pytest.raises(Preempted):
+            muon.train(run, left)
+        assert resume_file(left.checkpoint_dir).exists()
+    resumed = Context(tmp_path / "left")
     assert muon.train(run, resumed) == expected
     assert resumed.resumed_at > 0
     assert resumed.column("loss") == whole.column("loss")
@@ -177,18 +179,15 @@ def test_the_recipe_names_muon_and_says_of_adamw_what_it_always_said(muon, proxy
 
 
 def test_finished_trials_of_adamw_keep_their_keys():
-    recipe = json.loads((EXAMPLE / "env.json").read_text())["recipe"]
-    names = {"proxy", *_gpt_recipe_names()}
-    assert recipe.keys() == names
-
-
-def _gpt_recipe_names() -> set[str]:
-    """What a gpt at its defaults puts into its trials' keys."""
-    proxy = GptProxy({"source": "python-source"})
-    corpus = type("Corpus", (), dict.fromkeys(
-        ("vocab", "train_hash", "validation_hash", "unique_tokens", "epochs"), 0))  # fmt: skip
-    proxy.__dict__["corpus"] = corpus
-    return set(proxy.recipe())
+    """The example's trials, under what a gpt of the same data says today."""
+    study = read_study(EXAMPLE)
+    before = study.env["recipe"]
+    proxy = GptProxy({"source": "python-source"}, **study.space.proxy.options)
+    names = ("vocab", "train_hash", "validation_hash", "unique_tokens", "epochs")
+    proxy.__dict__["corpus"] = SimpleNamespace(**{name: before[name] for name in names})
+    assert {"proxy": "gpt", **proxy.recipe()} == before
+    runs = study.ledger.runs
+    assert all(run.trial.key(proxy.recipe()) == key for key, run in runs.items())
 
 
 @pytest.mark.parametrize("name", ["mup", "completep"])
