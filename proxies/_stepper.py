@@ -88,6 +88,11 @@ class Stepper:
             "summed from more parts, equal to rounding)"
         )
 
+    @property
+    def waited(self) -> float:
+        """Seconds spent waiting for data so far."""
+        return self.batches.waited
+
     def metrics(self) -> dict[str, float]:
         """Return the tokens that passed at a time where memory decided it, and if it compiled."""
         told = {"compiled": 1.0} if self.code else {}
