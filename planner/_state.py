@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from planner._deaths import Deaths
-from planner._derived import what_counts
+from planner._derived import study_hash
 from planner._losses import Losses
 from planner._spend import Spend
 from planner._trials import TrialIndex
-from planner.run import Round, Run, check_types, content_hash
+from planner.run import Round, Run, check_types
 
 
 class LogState:
@@ -67,7 +67,7 @@ class LogState:
 
     def hash(self) -> str:
         """Hash what was decided and found, whatever the order, hosts, times and retries."""
-        return content_hash(what_counts(self.rounds, self.runs))
+        return study_hash(self.rounds, self.runs)
 
     def _apply(self, event: Mapping[str, Any]) -> None:
         if "attempt" in event:

@@ -11,11 +11,15 @@ import sys
 import traceback
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from planner.cli_tables import Folder, Json, fit, import_, plan, predict, replay, report
 from planner.errors import PlannerError, UsageError
+
+if TYPE_CHECKING:
+    from planner.space import SearchSpace
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,8 +29,15 @@ app = typer.Typer(
     help="Decide what to train before the money is spent.",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
-Folder = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="key.path=value")]
+Cluster = Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT of its head.")]
+Gpus = Annotated[
+    float | None, typer.Option(help="GPUs a trial takes; below 1 a share of one; 0: the CPU.")
+]
+Dear = Annotated[float | None, typer.Option(help="Ask before a round dearer than this, in USD.")]
+Mirrors = Annotated[
+    list[str] | None, typer.Option(help="mlflow, wandb, tensorboard or optuna[=PLACE].")
+]
 
 
 def main() -> None:
@@ -78,28 +89,20 @@ def sweep(
     out: Folder = None,
     executor: Annotated[str | None, typer.Option(help="inline, local, ray or slurm.")] = None,
     workers: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
-    ray_address: Annotated[
-        str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT of its head.")
-    ] = None,
+    ray_address: Cluster = None,
     cpus_per_trial: Annotated[float | None, typer.Option(help="CPUs a trial takes.")] = None,
-    gpus_per_trial: Annotated[
-        float | None, typer.Option(help="GPUs a trial takes; below 1 a share of one; 0: the CPU.")
-    ] = None,
+    gpus_per_trial: Gpus = None,
     budget: Annotated[str | None, typer.Option(help="FLOPs, such as 2e13.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the study.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="key.path=value")] = None,
+    set_: Set = None,
     dry_run: Annotated[bool, typer.Option(help="Print every stage with its price.")] = False,
     no_report: Annotated[bool, typer.Option(help="Stop after the sweep and its plan.")] = False,
-    approve_above: Annotated[
-        float | None, typer.Option(help="Ask before a round dearer than this, in USD.")
-    ] = None,
-    mirror: Annotated[
-        list[str] | None, typer.Option(help="mlflow, wandb, tensorboard or optuna[=PLACE].")
-    ] = None,
+    approve_above: Dear = None,
+    mirror: Mirrors = None,
     log_format: Annotated[str, typer.Option(help="Progress on stderr: text or json.")] = "text",
 ) -> None:
     """Run proxy trials, then fit, plan and report; run again to resume."""
-    from planner.campaign import print_prices, run_campaign
+    from planner.campaign import print_prices
     from planner.space import load_space
 
     named = {
@@ -119,15 +122,17 @@ def sweep(
     if dry_run:
         print_prices(chosen)
         return
-    folder = out or Path("results") / chosen.study
+    json_log = log_format == "json"
+    _sweep(chosen, out, report=not no_report, approve_above=approve_above, json_log=json_log)
+
+
+def _sweep(space: SearchSpace, out: Path | None, **options: Any) -> None:  # noqa: ANN401 (its own)
+    """Run a campaign with its options; Ctrl-C says how to go on, and is exit 130."""
+    from planner.campaign import run_campaign
+
+    folder = out or Path("results") / space.study
     try:
-        run_campaign(
-            chosen,
-            folder,
-            report=not no_report,
-            approve_above=approve_above,
-            json_log=log_format == "json",
-        )
+        run_campaign(space, folder, **options)
     except KeyboardInterrupt:
         typer.echo(
             f"planner: stopped; all that has ended is in {folder}: the same command goes on",
@@ -152,7 +157,7 @@ def launch(
         list[str] | None, typer.Option(help="partition=..., time=...; or image=..., volume=...")
     ] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs a trial takes.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="key.path=value")] = None,
+    set_: Set = None,
 ) -> None:
     """Write a SLURM batch script or a KubeRay manifest that sweeps over Ray; submit nothing."""
     from planner.launch import Launch, launch_text
@@ -187,7 +192,7 @@ def check(
         bool, typer.Option("--transfer", help="Is lr* the same at the two largest sizes?")
     ] = False,
     out: Folder = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="key.path=value")] = None,
+    set_: Set = None,
     json: Json = False,
 ) -> None:
     """Check a proxy or a parametrisation before money is spent on it.
@@ -245,138 +250,5 @@ def explain(
     typer.echo(explanation(name))
 
 
-@app.command()
-def fit(
-    source: Annotated[Path, typer.Argument(help="A runs table or a study folder.")],
-    law: Annotated[str, typer.Option(help="auto, or a form such as chinchilla.")] = "auto",
-    loss: Annotated[str, typer.Option(help="huber or ls.")] = "huber",
-    delta: Annotated[str, typer.Option(help="Huber threshold, or auto.")] = "auto",
-    where: Annotated[str | None, typer.Option(help="Rows to keep: `tokens > 1e9`.")] = None,
-    map_: Annotated[list[str] | None, typer.Option("--map", help="theirs=ours")] = None,
-    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.9,
-    curves: Annotated[
-        Path | None, typer.Option(help="Training curves: doubt runs that ended badly.")
-    ] = None,
-    out: Folder = None,
-    json: Json = False,
-) -> None:
-    """Fit a loss law, with intervals and findings.
-
-    --curves FILE|DIR checks the fitted final losses against the runs' training curves: learning
-    rates not decayed, mixed schedules, early ends, spikes, losses in another unit. What it finds
-    joins the findings; the law is fitted to the same losses as without it. Where curves of one
-    size, peak learning rate and batch follow several schedules, laws of the loss under any schedule
-    are fitted to them, and the best cooldown by them is told (`schedule` in fit.json); where runs
-    of one size come at three batches or more, so is the critical batch (`critical_batch`).
-    """
-    from planner.fitting import FitOptions, fit_command
-
-    options = FitOptions(law, loss, delta, level, where, tuple(map_ or ()))
-    fit_command(source, options, out, curves, as_json=json)
-
-
-@app.command()
-def predict(
-    fit: Annotated[Path, typer.Argument(help="fit.json, or the folder that holds it.")],
-    params: Annotated[str | None, typer.Option(help="Parameters, such as 7B.")] = None,
-    tokens: Annotated[str | None, typer.Option(help="Tokens, such as 140B.")] = None,
-    points: Annotated[Path | None, typer.Option(help="CSV with params,tokens.")] = None,
-    json: Json = False,
-) -> None:
-    """Predict the loss of runs from a fit."""
-    from planner.fitting import predict_command
-
-    predict_command(fit, params, tokens, points, as_json=json)
-
-
-@app.command()
-def plan(
-    source: Annotated[Path, typer.Argument(help="fit.json, a study folder or a runs table.")],
-    flops: Annotated[str | None, typer.Option(help="Compute, such as 1e21.")] = None,
-    gpus: Annotated[int | None, typer.Option(help="Number of devices.")] = None,
-    gpu: Annotated[str | None, typer.Option(help="Device, such as h100.")] = None,
-    days: Annotated[float | None, typer.Option(help="Days on them.")] = None,
-    usd: Annotated[str | None, typer.Option(help="Money, such as 20000.")] = None,
-    price: Annotated[float | None, typer.Option(help="USD per device hour.")] = None,
-    mfu: Annotated[float | None, typer.Option(help="Model FLOPs utilisation.")] = None,
-    params: Annotated[str | None, typer.Option(help="A given size.")] = None,
-    tokens: Annotated[str | None, typer.Option(help="A given token count.")] = None,
-    inference_tokens: Annotated[str | None, typer.Option(help="Tokens to serve.")] = None,
-    unique_tokens: Annotated[str | None, typer.Option(help="Distinct tokens there are.")] = None,
-    max_params: Annotated[str | None, typer.Option(help="Largest size allowed.")] = None,
-    where: Annotated[str | None, typer.Option(help="Rows of a table to keep.")] = None,
-    map_: Annotated[list[str] | None, typer.Option("--map", help="theirs=ours")] = None,
-    out: Folder = None,
-    json: Json = False,
-) -> None:
-    """Recommend size, tokens and hyperparameters for a budget."""
-    from planner.fitting import FitOptions
-    from planner.offline import plan_command
-
-    target = {
-        "flops": flops,
-        "gpus": gpus,
-        "gpu": gpu,
-        "days": days,
-        "usd": usd,
-        "price": price,
-        "mfu": mfu,
-        "params": params,
-        "tokens": tokens,
-        "inference_tokens": inference_tokens,
-        "unique_tokens": unique_tokens,
-        "max_params": max_params,
-    }
-    given = {name: value for name, value in target.items() if value is not None}
-    options = FitOptions(where=where, maps=tuple(map_ or ()))
-    plan_command(source, given, options, out, as_json=json)
-
-
-@app.command("import")
-def import_(
-    sources: Annotated[list[Path], typer.Argument(help="Tables, tracker folders, exports.")],
-    out: Annotated[Path, typer.Option("--out", help=".csv, .tsv, .jsonl or .parquet to write.")],
-    map_: Annotated[list[str] | None, typer.Option("--map", help="theirs=ours")] = None,
-    where: Annotated[str | None, typer.Option(help="Rows to keep: `tokens > 1e9`.")] = None,
-    all_rows: Annotated[bool, typer.Option(help="Keep the checkpoints of each run.")] = False,
-) -> None:
-    """Turn trackers' exports into one runs table, and say what was left out."""
-    from planner.fitting import import_command
-
-    import_command(sources, out, tuple(map_ or ()), where, all_rows=all_rows)
-
-
-@app.command()
-def report(
-    source: Annotated[Path, typer.Argument(help="A study folder or plan.json.")],
-    out: Folder = None,
-) -> None:
-    """Write report.md, report.html and the figures."""
-    from planner.offline import report_command
-
-    report_command(source, out)
-
-
-@app.command()
-def replay(
-    tables: Annotated[list[Path], typer.Argument(help="Published runs: lr, batch, N, D, loss.")],
-    target: Annotated[str, typer.Option(help="`params == 1.07e9 and tokens == 1e11`")],
-    budget: Annotated[str, typer.Option(help="In target runs: 0.1x.")],
-    max_proxy: Annotated[str | None, typer.Option(help="Dearest proxy, such as 0.03x.")] = None,
-    policy: Annotated[
-        str, typer.Option(help="ours, random, cost-random, grid, v-optimal or tpe.")
-    ] = "ours",
-    without_prior: Annotated[
-        str | None, typer.Option(help="steplaw (all fitted on those runs) or all.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="Replays, each with its own draw of rows.")] = 10,
-    where: Annotated[str | None, typer.Option(help="Rows to keep: `tokens > 1e9`.")] = None,
-    map_: Annotated[list[str] | None, typer.Option("--map", help="theirs=ours")] = None,
-    json: Json = False,
-) -> None:
-    """Replay the sweep on a published table: what a policy would have recommended, at what cost."""
-    from planner.replay import ReplayOptions, replay_command
-
-    maps = tuple(map_ or ())
-    options = ReplayOptions(target, budget, max_proxy, policy, without_prior, seeds, where, maps)
-    replay_command(tables, options, as_json=json)
+for verb in (fit, predict, plan, import_, report, replay):
+    app.command(verb.__name__.rstrip("_"))(verb)

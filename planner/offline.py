@@ -22,7 +22,7 @@ from planner.fitting import (
 from planner.plan.make import Evidence, make_plan
 from planner.plan.objective import Objective, objective_from_options
 from planner.plan.plan import Plan
-from planner.plan.samples import by_recipe
+from planner.plan.recipe import by_recipe
 from planner.report.page import write_report
 from planner.report.study import ReportInput, StageSummary
 from planner.schedules import FILE as SCHEDULE

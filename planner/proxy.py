@@ -107,7 +107,8 @@ class Proxy(Protocol):
     share of every trial key: its version, the hashes of training and evaluation data, precision,
     parametrisation; asking for it may prepare the data. Where the proxy's tokens are none, the
     recipe says what they are as ``unit`` (:mod:`planner.words`); a proxy that cannot make every
-    batch names the smallest there as ``least_batch``.
+    batch names the smallest there as ``least_batch``; an ``optimizer`` that is not Adam's kind gets
+    beliefs that owe nothing to published AdamW runs.
     """
 
     capabilities: frozenset[str]

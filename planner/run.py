@@ -243,4 +243,9 @@ def check_types(data: Mapping[str, Any], types: Mapping[str, type]) -> None:
 
 def content_hash(data: object) -> str:
     """Hash plain data: 16 hex digits of SHA-256 over its canonical JSON."""
-    return hashlib.sha256(_CANONICAL.encode(data).encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical(data).encode()).hexdigest()[:16]
+
+
+def canonical(data: object) -> str:
+    """Return plain data as the one JSON text that is hashed: keys in order, no space."""
+    return _CANONICAL.encode(data)

@@ -31,6 +31,8 @@ class ImageStepper:
 
     windows = 1
     note = ""
+    waited = 0.0
+    """Seconds spent waiting for data, which lie in memory here."""
 
     def __init__(
         self, model: ImageModel, trial: Trial, images: ImageSet, recipe: Recipe, *, bf16: bool

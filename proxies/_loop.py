@@ -159,7 +159,7 @@ class Training:
             return
         clipped = float((norm > self.trial.clip).float().mean()) if self.trial.clip > 0 else 0.0
         seconds = time.perf_counter() - begin
-        self._seconds, waited = self._seconds + seconds, self.stepper.batches.waited
+        self._seconds, waited = self._seconds + seconds, self.stepper.waited
         told = {
             "loss": float(loss.mean()),
             "lr": float(rates[stop - 1]),
@@ -177,7 +177,7 @@ class Training:
     @property
     def loader_note(self) -> str:
         """Say that training waited for its data, where it did so for long."""
-        waited = self.stepper.batches.waited
+        waited = self.stepper.waited
         if not self._seconds or waited < max(WAIT_SECONDS, WAIT_SHARE * self._seconds):
             return ""
         return (

@@ -19,7 +19,7 @@ from torch import Tensor
 from planner.proxies._compile import Code
 from planner.proxies._data import Batches
 from planner.proxies._model import Gpt
-from planner.proxies._optim import adamw, clip_gradient, parts
+from planner.proxies._optim import clip_gradient, make_optimizer, parts
 from planner.run import Trial
 
 LEAST_BIG = 4
@@ -53,13 +53,13 @@ class Stepper:
         *,
         micro: int,
         bf16: bool,
-        code: Code | None = None,
+        optimizer: str = "adamw",
     ) -> None:
         self.model, self.trial, self.batches = model, trial, batches
-        self.micro, self.bf16, self.code = micro, bf16, code
-        self.shrunk = False
-        self.optimizer = adamw(model, trial)
-        self._parts = parts(model)
+        self.micro, self.bf16, self.shrunk = micro, bf16, False
+        self.code: Code | None = None
+        self.optimizer = make_optimizer(optimizer, model, trial)
+        self._parts = parts(model, optimizer)
         self.windows = trial.batch_tokens // model.shape.context
 
     def take(self, step: int, lr: float) -> tuple[Tensor, Tensor]:
@@ -87,6 +87,11 @@ class Stepper:
             f"ran out of memory: went on with {tokens:,} tokens at a time (the same gradient "
             "summed from more parts, equal to rounding)"
         )
+
+    @property
+    def waited(self) -> float:
+        """Seconds spent waiting for data so far."""
+        return self.batches.waited
 
     def metrics(self) -> dict[str, float]:
         """Return the tokens that passed at a time where memory decided it, and if it compiled."""

@@ -1,8 +1,8 @@
 """The shipped language model: a small decoder-only transformer on bytes or tokens.
 
-Trains a :class:`planner.run.Trial` with AdamW and judges it, in fp32, on the corpus' frozen
-evaluation set: mean loss in nats per token, and the standard error over its windows. Shapes are
-``{width, depth}``; every head has ``head_dim``, the SwiGLU is 8/3 of the width.
+Trains a :class:`planner.run.Trial` with AdamW, or Muon beside it, and judges it, in fp32, on the
+corpus' frozen evaluation set: mean loss in nats per token, and the standard error over its windows.
+Shapes are ``{width, depth}``; every head has ``head_dim``, the SwiGLU is 8/3 of the width.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from planner.errors import SpaceError
-from planner.proxies import _checkpoint
+from planner.proxies import _checkpoint, _optim
 from planner.proxies._compile import CHOICES as COMPILE
 from planner.proxies._compile import Code, compiled, pass_windows, pays
 from planner.proxies._coordinates import pre_activations
@@ -24,7 +24,6 @@ from planner.proxies._data import Batches, Corpus, prepare
 from planner.proxies._evaluate import EVALUATION_WINDOWS, evaluate
 from planner.proxies._loop import Training
 from planner.proxies._model import Gpt
-from planner.proxies._optim import ADAM_EPS
 from planner.proxies._parametrization import Parametrization
 from planner.proxies._schedule import cooldown_start
 from planner.proxies._stack import Stack
@@ -43,7 +42,12 @@ MICRO_TOKENS = 4_096
 BF16_GAP = 0.003
 """Relative difference of the bf16 and the fp32 loss above which bf16 is doubted (science G18)."""
 
-CHOICES = {"head": ("untied", "tied"), "precision": ("auto", "fp32", "bf16"), "compile": COMPILE}
+CHOICES = {
+    "head": ("untied", "tied"),
+    "precision": ("auto", "fp32", "bf16"),
+    "compile": COMPILE,
+    "optimizer": _optim.OPTIMIZERS,
+}
 
 
 class GptProxy:
@@ -56,7 +60,8 @@ class GptProxy:
     grad_sq_small and grad_sq_big to the curves; it changes no loss, so it is not in the recipe.
     ``compile`` auto, on or off changes a loss by rounding only; auto is what saves a trial on a CPU
     time (``proxies/_compile.py``). ``stack``: so many trials at most are trained as one batched
-    model on a GPU; never measured on one, so it is 1 unless asked for.
+    model on a GPU; never measured on one, so it is 1 unless asked for. ``optimizer`` adamw or muon
+    (``proxies/_muon.py``), which goes with sp alone.
     Raises SpaceError for options it does not know.
     """
 
@@ -83,6 +88,7 @@ class GptProxy:
         noise_scale: bool = False,
         compile: str | bool = "auto",
         stack: int = 1,
+        optimizer: str = "adamw",
     ) -> None:
         self.parametrization = Parametrization.read(
             parametrization,
@@ -95,6 +101,7 @@ class GptProxy:
         )
         compiles = {"True": "on", "False": "off"}.get(str(compile), compile)  # on is true in YAML
         given_choices = {"head": head, "precision": precision, "compile": compiles}
+        given_choices |= {"optimizer": optimizer}
         for name, given in given_choices.items():
             if given not in CHOICES[name]:
                 raise SpaceError(
@@ -102,7 +109,8 @@ class GptProxy:
                 )
         if isinstance(stack, bool) or not isinstance(stack, int) or stack < 1:
             raise SpaceError(f"gpt's `stack` is {stack!r}: write how many trials, 1 or more")
-        self.data = dict(data)
+        _optim.check(optimizer, parametrization)
+        self.data, self.optimizer = dict(data), optimizer
         if evaluation_tokens is not None:
             self.data["evaluation_tokens"] = evaluation_tokens
         self.context, self.tied = context, head == "tied"
@@ -156,7 +164,7 @@ class GptProxy:
             "unique_tokens": corpus.unique_tokens,
             "epochs": corpus.epochs,
             "precision": self.precision,
-            "optimizer": f"adamw eps {ADAM_EPS:g}, decoupled decay of matrices only",
+            **_optim.recipe(self.optimizer),
             "clip": "global norm",
         }
 
@@ -177,10 +185,10 @@ class GptProxy:
     def stack_key(self, trial: Trial, device: str) -> str | None:
         """Name what the trials of a stack share; None for those that are always alone.
 
-        Those are forks and their trunks, and finders, whose end lies in the middle.
+        Those are forks and their trunks, finders, whose end lies in the middle, and Muon's.
         """
         alone = trial.parent is not None or trial.keep_at or trial.schedule.name == "finder"
-        if alone or self.noise_scale:
+        if alone or self.noise_scale or self.optimizer != "adamw":
             return None
         return f"{dict(trial.shape)} {trial.batch_tokens} {trial.tokens}"
 
@@ -243,8 +251,9 @@ class GptProxy:
         batches = Batches(self.corpus.train, self.context, trial.seed, self.corpus.epochs)
         tokens = self.micro_tokens or (MICRO_TOKENS if device == "cpu" else trial.batch_tokens)
         micro, bf16 = max(1, tokens // self.context), self._bf16(device)
-        code = self._code(model, trial, bf16)
-        return Stepper(model, trial, batches, micro=micro, bf16=bf16, code=code)
+        stepper = Stepper(model, trial, batches, micro=micro, bf16=bf16, optimizer=self.optimizer)
+        stepper.code = self._code(model, trial, bf16)
+        return stepper
 
     def _code(self, model: Gpt, trial: Trial, bf16: bool) -> Code | None:
         """Return the compiled pass of a trial, if it is to run one."""

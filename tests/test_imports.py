@@ -11,14 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = {"torch", "ray", "optuna", "pandas", "matplotlib", "pyarrow", "scipy"}
+HEAVY = {"torch", "ray", "optuna", "pandas", "matplotlib", "pyarrow", "scipy", "scipy.stats"}
 
 
 def _imported(statement: str) -> set[str]:
     """Return the heavy libraries a fresh interpreter has loaded after a statement."""
-    code = (
-        f"{statement}\nimport sys; print(*sorted(name for name in sys.modules if '.' not in name))"
-    )
+    code = f"{statement}\nimport sys; print(*sorted(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
@@ -33,6 +31,7 @@ def _imported(statement: str) -> set[str]:
         ("import planner.fit, planner.fit.loss_fit, planner.fit.transfer", {"scipy"}),
         ("import planner.plan.make, planner.decide.hyper", {"scipy"}),
         ("import planner.sweep.policy, planner.sweep.loop", {"scipy"}),
+        ("import planner.campaign, planner.fit.error_map", {"scipy"}),
         ("import planner.replay, planner.sweep.search", {"scipy"}),
         ("import planner.proxies.synthetic, planner.proxies.command", set()),
     ],

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from planner._log import SEAL_BYTES, seal
 from planner._spend import Held
 from planner.errors import LedgerError, StudyLockedError
 from planner.ledger import Ledger
-from planner.run import Round, Run, Status, Trial
+from planner.run import Round, Run, Status, Trial, content_hash
 from planner.shape import size_from_mapping
 
 SIZE = size_from_mapping({"params": 10})
@@ -373,6 +373,28 @@ def test_the_hash_knows_results_and_not_circumstances(tmp_path):
     assert here == there
     assert here != study_hash(tmp_path / "3", run(trial(0)), run(trial(1), loss=3.1))
     assert here != study_hash(tmp_path / "4", run(trial(0)))
+
+
+def test_the_hash_told_trial_by_trial_is_the_one_of_the_whole(study):
+    with Ledger.open(study) as ledger:
+        assert ledger.hash() == content_hash({"rounds": [], "runs": {}})
+        for number, why in enumerate(("plain", 'a "word", \u00e9 {and} \\'), start=1):
+            ledger.decided(Round(number, "seeds", (trial(0), trial(number)), why), "1")
+        for each in (run(trial(0)), run(trial(2), loss=math.nan), run(trial(1), note="a note")):
+            start(ledger, each.trial)
+            ledger.ended(each)
+        found = {
+            key: [one.trial.to_json(), asdict(SIZE), one.status, one.loss, one.loss_se, one.tokens]
+            for key, one in ledger.runs.items()
+        }
+        rounds = [entry.to_json() for entry in ledger.rounds]
+        assert ledger.hash() == content_hash({"rounds": rounds, "runs": found})
+
+
+def test_the_hash_of_the_kept_example_is_the_one_in_its_plan():
+    example = Path(__file__).parent.parent / "results" / "example"
+    plan = json.loads((example / "plan.json").read_text())["provenance"]
+    assert Ledger.read(example).hash() == plan["ledger_hash"]
 
 
 def test_a_run_two_stages_asked_for_belongs_to_both(study):

@@ -7,6 +7,7 @@ The held-out rung enters only after it has been judged, and it has been judged o
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -36,7 +37,7 @@ DECAY_STAGES = ("lr_batch", "seeds", "weight_decay")
 def fit_hyper_of(runs: RunsByStage, recipe: Mapping[str, Any] = NO_RECIPE) -> HyperFit:
     """Fit learning rate, batch, warmup and weight decay; prior only when there are no grids.
 
-    ``recipe`` names the parametrisation and the unit, and with them the beliefs that hold.
+    ``recipe`` names parametrisation, unit and optimizer, and with them the beliefs that hold.
     Runs that vary the weight decay would blur the learning rate's basin, so they stay out of it.
     """
     hyper = fit_hyper(
@@ -44,8 +45,15 @@ def fit_hyper_of(runs: RunsByStage, recipe: Mapping[str, Any] = NO_RECIPE) -> Hy
         joint=bool(runs.get("design")),
         parametrization=str(recipe.get("parametrization", "sp")),
         unit=unit_of(recipe),
+        optimizer=optimizer_of(recipe),
     )
     return replace(hyper, decay=fit_decay(_pick(runs, DECAY_STAGES), sigma=hyper.sigma_seed))
+
+
+def optimizer_of(recipe: Mapping[str, Any]) -> str:
+    """Return the first word a recipe says of its ``optimizer``; nothing where it says none."""
+    words = re.findall(r"\w+", str(recipe.get("optimizer", "")))
+    return words[0] if words else ""
 
 
 def hyper_runs(runs: RunsByStage) -> list[Run]:

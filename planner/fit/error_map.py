@@ -17,7 +17,6 @@ from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import isotonic_regression, least_squares
-from scipy.stats import spearmanr
 
 from planner.arrays import Floats
 from planner.errors import EvidenceError, UsageError
@@ -133,7 +132,7 @@ def _clean(loss: Floats, error: Floats) -> tuple[Floats, Floats]:
             f"{len(np.unique(loss))} classifiers with different cross-entropies, at least "
             f"{LEAST_POINTS} are needed to map them to error rates"
         )
-    together = 0.0 if np.ptp(error) == 0 else float(spearmanr(loss, error).statistic)
+    together = 0.0 if np.ptp(error) == 0 else _rank_correlation(loss, error)
     if together < LEAST_ORDER:
         hint = "; are these accuracies?" if together < -LEAST_ORDER else ""
         raise EvidenceError(
@@ -149,6 +148,15 @@ def _positive(loss: Floats) -> Floats:
     if not (np.isfinite(loss) & (loss > 0)).all():
         raise UsageError("cross-entropies must be positive and finite in every row")
     return loss
+
+
+def _rank_correlation(a: Floats, b: Floats) -> float:
+    """Return Spearman's coefficient; equal values share their mean rank."""
+    ranks = []
+    for values in (a, b):
+        _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[place])
+    return float(np.asarray(np.corrcoef(ranks))[0, 1])
 
 
 def _exponential(theta: Floats, loss: Floats) -> Floats:

@@ -23,6 +23,7 @@ from planner.fit.decay import RULE, DecayFit
 from planner.fit.lr_choice import LrComparison
 from planner.fit.lr_law import LrLaw
 from planner.fit.priors import Priors
+from planner.fit.priors_unpublished import owes_nothing
 from planner.fit.warmup import WarmupFit
 from planner.shape import Size
 
@@ -63,6 +64,10 @@ class HyperFit:
         return self.lr_law.own_share(self.prior)
 
     @property
+    def _belief(self) -> str:
+        return "wide" if owes_nothing(self.prior) else "published"
+
+    @property
     def own_share_batch(self) -> float:
         """The same share for the batch's level and slope."""
         return self.batch_law.own_share(self.prior)
@@ -73,7 +78,7 @@ class HyperFit:
         """Return the best learning rate at a batch: posterior median, predictive interval."""
         mean, sd = self.lr_law.predict(self._params(size), tokens, batch_tokens)
         wide = float(np.hypot(sd, self._lr_spread(size, tokens)))
-        method = "MAP of own cells and published priors, Laplace; + scatter and drift"
+        method = f"MAP of own cells and {self._belief} priors, Laplace; + scatter and drift"
         return log_normal(mean, wide, level, method)
 
     def lr_draws(
@@ -89,7 +94,7 @@ class HyperFit:
     def batch(self, size: Size, tokens: float, *, level: float = LEVEL) -> Estimate:
         """Return the best batch in tokens: posterior median, predictive interval."""
         draws = self.batch_draws(size, tokens)
-        method = "own batch sweeps and published prior on a grid; + scatter and drift"
+        method = f"own batch sweeps and {self._belief} prior on a grid; + scatter and drift"
         return Estimate.from_draws(draws, level=level, method=method)
 
     def batch_draws(

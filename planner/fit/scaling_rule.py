@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from planner.estimate import LEVEL
 from planner.finding import Finding, Severity
@@ -42,7 +42,7 @@ def batch_exponent(cells: Sequence[Cell], scatter: float) -> tuple[float, float,
     theta, *_ = np.linalg.lstsq(left, y, rcond=None)
     spread = max(1.0, float(((y - left @ theta) ** 2).sum()) / max(free, 1))
     sd = float(np.sqrt(spread * np.linalg.inv(left.T @ left)[-1, -1]))
-    half = float(norm.ppf((1 + LEVEL) / 2)) * sd
+    half = float(ndtri((1 + LEVEL) / 2)) * sd
     return float(theta[-1]), float(theta[-1]) - half, float(theta[-1]) + half
 
 

@@ -42,7 +42,7 @@ from planner.fit.lr_forms import FORMS
 from planner.fit.lr_law import LrLaw, fit_lr_law
 from planner.fit.parametrization import transfer_prior, uncovered
 from planner.fit.priors import PUBLISHED_FLOPS, Priors
-from planner.fit.priors_unpublished import unpublished
+from planner.fit.priors_unpublished import is_published, owes_nothing, unpublished
 from planner.fit.scaling_rule import batch_rule
 from planner.fit.transfer_findings import form_findings, transfer_findings
 from planner.fit.warmup import fit_warmup
@@ -57,6 +57,7 @@ def fit_hyper(
     joint: bool = False,
     parametrization: str = "sp",
     unit: str = TOKENS,
+    optimizer: str = "",
 ) -> HyperFit:
     """Fit learning rate, batch and warmup to whatever the runs hold; never refuses.
 
@@ -64,11 +65,12 @@ def fit_hyper(
     beliefs at the anchor. Without a cell of three learning rates the fit is the prior at
     the prior's own anchor: state ``Priors.published(params_non_embedding, tokens)`` near the
     runs in question, or small sizes get absurdly wide intervals. ``joint`` takes the laws from all
-    runs at once (:mod:`planner.fit.joint`), for runs that a design placed outside basins.
+    runs at once (:mod:`planner.fit.joint`), for runs that a design placed outside basins. Units but
+    tokens and optimizers but Adam's get wide beliefs (:mod:`planner.fit.priors_unpublished`).
     """
     runs = usable(runs)
     measured = seed_noise(runs)
-    beliefs = prior or transfer_prior(_beliefs_at_anchor(runs, unit), parametrization)
+    beliefs = prior or transfer_prior(_beliefs_at_anchor(runs, unit, optimizer), parametrization)
     noise = noise_of_one_run(measured, beliefs)
     cells = find_cells(runs, beliefs, noise)
     located = batch_sweeps(cells, beliefs, noise)
@@ -81,7 +83,7 @@ def fit_hyper(
         batch_law = fit_batch_law(located, beliefs)
         flops = [cell.flops for cell in cells]
     laws = _Laws(beliefs, lr_law, batch_law, forms, cells, tuple(sweep for sweep, _ in located))
-    rule = batch_rule(cells, beliefs) if unit != TOKENS else ()
+    rule = batch_rule(cells, beliefs) if owes_nothing(beliefs) else ()
     told = (*uncovered(parametrization), *rule)
     return _hyper_fit(laws, runs, flops, (measured, noise.sd), told)
 
@@ -130,14 +132,16 @@ def _hyper_fit(
     )
 
 
-def _beliefs_at_anchor(runs: Sequence[Run], unit: str) -> Priors:
-    """Return the beliefs at the size and horizon with most cells: published ones for tokens."""
+def _beliefs_at_anchor(runs: Sequence[Run], unit: str, optimizer: str) -> Priors:
+    """Return the beliefs at the size and horizon with most cells, published ones if they apply."""
+    published = is_published(unit, optimizer)
     places = [
         (first.size.params_matmul, first.size.params_non_embedding, float(first.trial.tokens))
         for first in (group[0] for group in group_cells(runs))
     ]
     if not places:
-        return Priors.published() if unit == TOKENS else unpublished(unit)
+        return Priors.published() if published else unpublished(unit, optimizer=optimizer)
     params, non_embedding, tokens = max(places, key=lambda p: (places.count(p), -p[0], -p[2]))
-    published = replace(Priors.published(non_embedding, tokens), params=params)
-    return published if unit == TOKENS else unpublished(unit, params, tokens)
+    if not published:
+        return unpublished(unit, params, tokens, optimizer=optimizer)
+    return replace(Priors.published(non_embedding, tokens), params=params)

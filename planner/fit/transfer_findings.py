@@ -14,6 +14,7 @@ from planner.fit.lr_choice import LrComparison
 from planner.fit.lr_forms import POWER
 from planner.fit.lr_law import LrLaw
 from planner.fit.priors import Priors
+from planner.fit.priors_unpublished import owes_nothing
 
 CONFLICT_SD = 2.0
 """Prior and data contradict each other beyond this many sd."""
@@ -38,13 +39,14 @@ def transfer_findings(
 ) -> tuple[Finding, ...]:
     """Return the findings of a fit: gaps in its evidence, optima at an edge, conflicts."""
     if not cells:
-        what = "No learning-rate basin was measured; learning rate and batch are published priors."
+        are = "orders of magnitude" if owes_nothing(prior) else "published priors"
+        what = f"No learning-rate basin was measured; learning rate and batch are {are}."
         remedy = "sweep three learning rates or more at one size, horizon and batch"
         return (Finding("lr-prior-only", Severity.WARNING, what, remedy),)
     return (
         *_gaps(cells),
         *_edges(cells, sweeps),
-        *_conflicts(lr_law.conflicts(prior) | {"batch": batch_conflict(batch_law, prior)}),
+        *_conflicts(lr_law.conflicts(prior) | {"batch": batch_conflict(batch_law, prior)}, prior),
     )
 
 
@@ -118,13 +120,14 @@ def _edges(cells: Sequence[Cell], sweeps: Sequence[BatchSweep]) -> list[Finding]
     return found
 
 
-def _conflicts(moved: dict[str, float]) -> list[Finding]:
+def _conflicts(moved: dict[str, float], prior: Priors) -> list[Finding]:
+    belief = "the usual orders of magnitude" if owes_nothing(prior) else "the published prior"
     return [
         Finding(
             "prior-data-conflict",
             Severity.WARNING,
             f"Own data put {MEANING[name]} {abs(sds):.1f} sd {'above' if sds > 0 else 'below'} "
-            "the published prior.",
+            f"{belief}.",
             "check that optimizer, parametrisation and schedule are those you will train with",
         )
         for name, sds in moved.items()

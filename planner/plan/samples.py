@@ -8,9 +8,7 @@ predicted cross-entropy is, and a monotone map turns its draws into accuracies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +19,6 @@ from planner.estimate import Estimate
 from planner.fit.error_map import ErrorMap
 from planner.fit.loss_fit import LossFit
 from planner.plan.objective import Objective
-from planner.plan.plan import Plan
 from planner.units import format_count
 
 
@@ -54,23 +51,6 @@ def passes(unique: float | None, chosen: Allocation, batch_tokens: float) -> tup
         Decision("epochs", epochs, "passes over the data", why),
         Decision("steps", steps, "optimizer steps", f"Tokens over a batch of {batch_tokens:,.0f}."),
     )
-
-
-def by_recipe(plan: Plan, recipe: Mapping[str, Any]) -> Plan:
-    """Return the plan of a study whose every run held a ``weight_decay``: as SGD's runs do.
-
-    The rules for AdamW's decay and second moment then say nothing.
-    """
-    if "weight_decay" not in recipe:
-        return plan
-    held = Decision(
-        "weight_decay",
-        Estimate.exactly(float(recipe["weight_decay"]), "held fixed"),
-        "L2 coefficient of SGD",
-        f"What every run of the study was trained with ({recipe.get('optimizer', 'SGD')}).",
-    )
-    kept = [held if d.name == "weight_decay" else d for d in plan.decisions if d.name != "beta2"]
-    return replace(plan, decisions=tuple(kept))
 
 
 def accuracy_decision(mapped: ErrorMap | None, loss: Floats) -> tuple[Decision, ...]:

@@ -19,6 +19,7 @@ NAMES: Mapping[str, str] = {
     "lr": "Peak learning rate",
     "warmup_tokens": "Warmup",
     "schedule": "Schedule",
+    "momentum": "Momentum",
     "weight_decay": "Weight decay",
     "beta2": "Adam beta2",
     "clip": "Gradient clipping",

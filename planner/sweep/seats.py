@@ -31,14 +31,14 @@ _COUNT = "import torch; print(torch.cuda.device_count())"
 def settled(choice: ExecutorChoice) -> ExecutorChoice:
     """Return the choice with the GPUs a trial takes here, and as many workers as there are seats.
 
-    Unless the choice asks for GPUs itself, only those are taken that the installed torch can use.
-    Raises UsageError when it asks for more than there are.
+    Unless the choice asks for GPUs itself, only those are taken that the installed torch can use; a
+    sentence on stderr tells of the others. Raises UsageError when it asks for more than there are.
     """
     if choice.name != "local" or choice.gpus_per_trial == 0:
         return choice
     gpus = len(visible_gpus())
     if choice.gpus_per_trial is None and gpus:
-        gpus = min(gpus, _usable_by_torch(gpus))
+        gpus = _usable(gpus)
     if choice.gpus_per_trial is None and not gpus:
         return choice
     share = choice.gpus_per_trial or min(1.0, gpus / (choice.workers or gpus))
@@ -77,6 +77,20 @@ def _listed() -> tuple[str, ...]:
         return ()
     lines = _said("nvidia-smi", "-L").splitlines()
     return tuple(map(str, range(sum(line.startswith("GPU ") for line in lines))))
+
+
+def _usable(gpus: int) -> int:
+    """Return how many of the GPUs torch can use, and say on stderr if those are not all."""
+    usable = min(gpus, _usable_by_torch(gpus))
+    if usable < gpus:
+        place = "those" if usable else "the CPU"
+        told = (
+            f"planner: torch can use {usable} of the GPUs here ({gpus} by nvidia-smi), so trials "
+            f"train on {place}: install a torch that fits the driver, or ask with --gpus-per-trial "
+            "1 for a trainer without torch (0: for the CPU)"
+        )
+        print(told, file=sys.stderr, flush=True)  # noqa: T201
+    return usable
 
 
 def _usable_by_torch(gpus: int) -> int:

@@ -57,7 +57,7 @@ class DrawsDesign:
         theta = self.draws(seen)
         told, wanted = centred(self.log_loss(theta, offer)), centred(self.aim(theta))
         decades = np.maximum(np.log10(target.flops / offer.flops), 0.0)
-        noise = np.hypot(NOISE, self.drift * decades)
+        noise = wrong_by(decades, self.drift)
         chosen: list[int] = []
         for _ in range(min(self.step, len(offer))):
             spread = (told**2).mean(axis=0) + noise**2
@@ -71,6 +71,11 @@ class DrawsDesign:
             told = told - np.outer(share, own @ told)
             wanted = wanted - np.outer(share, own @ wanted)
         return np.array(chosen, dtype=np.intp)
+
+
+def wrong_by(decades: Floats, drift: float) -> Floats:
+    """Return the sd of ln L round the law of runs so many decades of compute below the target."""
+    return np.asarray(np.hypot(NOISE, drift * decades))
 
 
 def centred(values: Floats) -> Floats:

@@ -1,7 +1,8 @@
 """Replay of the *size* decision: runs bought one by one, the size of the top C level asked for.
 
 Pools are dclm and Chinchilla-240 without the top level and all above it. Whatever was bought, the
-same recommender answers: the median of N*(C) over the exact posterior of Chinchilla's law.
+same recommender answers: the median of N*(C) over the exact posterior of Chinchilla's law, in which
+a run counts the less the further it lies below the target (the law drifts over decades).
 The best-known answer is the coupled law on all rows. Error = |ln N - ln N*|; waste = loss given up
 at equal C, as a share of compute. Run with `python -m tests.benchmarks.replay_size [seeds]`.
 """
@@ -23,7 +24,7 @@ from planner.sweep.replay.buy import buy
 from planner.sweep.replay.policies import CostRandomPolicy, RandomPolicy
 from planner.sweep.replay.pool import Offer, Policy, Pool, Positions, Seen, Target
 from tests.benchmarks import bench_extrapolation as sets
-from tests.benchmarks.draws_design import DRIFT, DrawsDesign
+from tests.benchmarks.draws_design import DRIFT, DrawsDesign, wrong_by
 
 LEVEL = 0.1
 """Decades of compute that make one IsoFLOP level."""
@@ -57,6 +58,14 @@ class Question:
         losses = CHINCHILLA.predict(theta, np.exp(self.log_sizes), d)
         return np.asarray(self.log_sizes[losses.argmin(axis=-1)])
 
+    def draws(self, seen: Seen) -> Floats:
+        """Return posterior draws (DRAWS, 5) of Chinchilla's law; runs far below count less."""
+        decades = np.maximum(np.log10(self.pool.target.flops / seen.flops), 0.0)
+        points = Points.of(seen.params, seen.tokens, seen.loss, 1 / wrong_by(decades, DRIFT) ** 2)
+        rng = np.random.default_rng(0)
+        phi, _, _ = sample(points, CHINCHILLA, np.eye(len(seen)), DRAWS, rng)
+        return CHINCHILLA.theta_of(points, phi)
+
     def judge(self, log_size: float) -> tuple[float, float]:
         """Return the error of ln N and the compute wasted by it."""
         best = int(self.best_loss.argmin())
@@ -75,29 +84,22 @@ def question(name: str, runs: Observations) -> Question:
     """Set up one pool."""
     top = top_level(runs.flops)
     below = runs.flops < top * 10**-0.15
-    blank = np.full(int(below.sum()), np.nan)
     kept = runs.take(below)
-    columns = kept.params, kept.tokens, blank, blank, kept.flops, kept.loss
+    # No lr and no batch is told of these runs; one value for all carries no information.
+    untold = np.ones(len(kept))
+    columns = kept.params, kept.tokens, untold, untold, kept.flops, kept.loss
     pool = Pool(*columns, target=Target(np.nan, np.nan, top))
     per_token = np.polyfit(np.log(runs.params), np.log(runs.flops / runs.tokens), 2)
     sizes = np.linspace(np.log(runs.params.min()), np.log(runs.params.max()), 2001)
     law = sets.law_named(sets.REFERENCE[name])
     theta = sets.solve_to_scale(runs, law).solution.theta
-    blank_question = Question(pool, per_token, sizes, np.zeros(1), 1.0)
+    unanswered = Question(pool, per_token, sizes, np.zeros(1), 1.0)
     levels = [
-        np.log(law.predict(theta, np.exp(sizes), blank_question.tokens(sizes, c)))
+        np.log(law.predict(theta, np.exp(sizes), unanswered.tokens(sizes, c)))
         for c in (top, top * np.exp(0.1))
     ]
     slope = float(levels[0].min() - levels[1].min()) / 0.1
     return Question(pool, per_token, sizes, levels[0], slope)
-
-
-def draws(seen: Seen) -> Floats:
-    """Return posterior draws (DRAWS, 5) of Chinchilla's law."""
-    points = Points.of(seen.params, seen.tokens, seen.loss)
-    rng = np.random.default_rng(0)
-    phi, _, _ = sample(points, CHINCHILLA, np.eye(len(seen)), DRAWS, rng)
-    return CHINCHILLA.theta_of(points, phi)
 
 
 def log_loss(theta: Floats, runs: Seen | Offer) -> Floats:
@@ -136,9 +138,9 @@ def policies(asked: Question) -> tuple[Policy, ...]:
         RandomPolicy(),
         CostRandomPolicy(),
         IsoFlopGrid(),
-        DrawsDesign("v-optimal", draws, log_loss, losses),
-        DrawsDesign("decision", draws, log_loss, decision),
-        DrawsDesign("with drift", draws, log_loss, decision, DRIFT),
+        DrawsDesign("v-optimal", asked.draws, log_loss, losses),
+        DrawsDesign("decision", asked.draws, log_loss, decision),
+        DrawsDesign("with drift", asked.draws, log_loss, decision, DRIFT),
     )
 
 
@@ -152,7 +154,7 @@ def path(asked: Question, policy: Policy, seed: int) -> Floats:
     for i, budget in enumerate(BUDGETS):
         paid = rows[spent <= budget * target.flops]
         if len(paid) >= LEAST:
-            log_size = np.median(asked.optimum(draws(pool.seen(np.sort(paid)))))
+            log_size = np.median(asked.optimum(asked.draws(pool.seen(np.sort(paid)))))
             out[i] = asked.judge(float(log_size))
     return out
 

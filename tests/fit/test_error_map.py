@@ -110,3 +110,8 @@ def test_what_are_no_error_rates_is_refused(loss, error, match):
 def test_too_little_evidence_ends_with_a_sentence(loss, error, match):
     with pytest.raises(EvidenceError, match=match):
         fit_error_map(loss, error)
+
+
+def test_ties_share_their_rank_and_a_falling_curve_is_refused():
+    with pytest.raises(EvidenceError, match=r"rank correlation -0\.53"):
+        fit_error_map(np.array([0.5, 0.7, 0.9, 1.1, 1.1]), np.array([0.5, 0.3, 0.3, 0.1, 0.4]))

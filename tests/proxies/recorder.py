@@ -28,5 +28,8 @@ class Recorder:
     def heed(self) -> None:
         """Do nothing: a trial is stopped at a report."""
 
+    def give_way(self, tokens: int) -> None:
+        """Do nothing: nobody wants the machine back."""
+
     def resumed(self, tokens: int) -> None:
         self.resumed_at = tokens

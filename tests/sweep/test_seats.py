@@ -84,6 +84,23 @@ def test_the_cpu_is_taken_where_it_is_asked_for_or_there_is_nothing_else(machine
     assert settled(local()) == local()
 
 
+def test_gpus_that_torch_cannot_use_are_told_of_once(machine, monkeypatch, capsys):
+    machine(2)
+    settled(local())
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(module, "_usable_by_torch", lambda gpus: 1)
+    assert seats(settled(local())) == ("0",)
+    assert "torch can use 1 of the GPUs here (2 by nvidia-smi)" in capsys.readouterr().err
+    monkeypatch.setattr(module, "_usable_by_torch", lambda gpus: 0)
+    settled(local())
+    told = capsys.readouterr().err
+    assert "can use 0 of the GPUs here (2 by nvidia-smi), so trials train on the CPU: " in told
+    assert told.count("\n") == 1
+    settled(local(gpus_per_trial=0))
+    settled(local(gpus_per_trial=1))
+    assert capsys.readouterr().err == ""
+
+
 def test_more_gpus_than_there_are_is_refused(machine, tmp_path):
     machine(1)
     with pytest.raises(UsageError, match=r"asks for 2 GPUs, and this machine shows 1.*CPU with"):

@@ -16,8 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import f as fisher
-from scipy.stats import t as student_t
+from scipy.special import fdtrc, stdtr
 
 from planner.arrays import Floats
 from planner.fit.check.groups import totals
@@ -46,8 +45,8 @@ class Score:
     def p(self, *, one_sided: bool = False) -> Floats:
         """Return the chance of such a t without the fault (one-sided: faults only raise losses)."""
         if one_sided:
-            return np.asarray(student_t.sf(self.t, self.freedom))
-        return np.asarray(2.0 * student_t.sf(np.abs(self.t), self.freedom))
+            return np.asarray(stdtr(self.freedom, -self.t))
+        return np.asarray(2.0 * stdtr(self.freedom, -np.abs(self.t)))
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class Linear:
             return 0.0, 1.0
         explained = float(((u.T @ r) ** 2).sum())
         ratio = explained / extra / max((float(r @ r) - explained) / freedom, 1e-300)
-        return ratio, float(fisher.sf(ratio, extra, freedom))
+        return ratio, float(fdtrc(extra, freedom, ratio))
 
     @property
     def sigma(self) -> float:

@@ -13,7 +13,7 @@ allows for both.
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from planner.arrays import Flags, Floats
 from planner.fit.check.budget import SHARES
@@ -44,7 +44,7 @@ def outliers(linear: Linear) -> tuple[Flags, Floats]:
     reach = np.einsum("ij,jk,ik->i", linear.slopes, inverse, linear.slopes)
     t = r / np.sqrt(max(variance, 1e-24) * np.where(calm, np.maximum(1.0 - reach, 0.05), 1 + reach))
     trimmed = np.interp(n / p, np.array(list(LIMIT)), np.array(list(LIMIT.values())))
-    limit = max(trimmed, float(student_t.isf(SHARES["outliers"] / (2 * n), freedom)))
+    limit = max(trimmed, -float(stdtrit(freedom, SHARES["outliers"] / (2 * n))))
     return np.asarray(np.abs(t) > limit) & ~calm, t
 
 
