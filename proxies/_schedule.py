@@ -51,3 +51,23 @@ def cooldown_start(trial: Trial) -> int:
 def _need(condition: bool, sentence: str) -> None:
     if not condition:
         raise SpaceError(sentence)
+
+
+def check_batches(trial: Trial, context: int) -> None:
+    """Raise SpaceError where a trial, its fork or its trunk is not whole batches of windows."""
+    if trial.batch_tokens % context or trial.steps < 1:
+        raise SpaceError(
+            f"a batch of {trial.batch_tokens:,} tokens in a run of {trial.tokens:,} cannot be: "
+            f"batches are whole windows of context {context}, and a run at least one batch"
+        )
+    marks = (trial.fork_at, *trial.keep_at)
+    if any(tokens % trial.batch_tokens for tokens in marks):
+        raise SpaceError(
+            f"fork_at and keep_at {marks} must be whole batches of {trial.batch_tokens:,}"
+        )
+    cools = cooldown_start(trial) if trial.schedule.name == "wsd" else trial.steps
+    if trial.parent is not None and cools * trial.batch_tokens < trial.fork_at:
+        raise SpaceError(
+            f"the fork leaves its trunk at {trial.fork_at:,} tokens, but its cooldown begins "
+            f"at {cools * trial.batch_tokens:,}: it must begin where the fork does, or later"
+        )

@@ -25,7 +25,7 @@ from planner.proxies._evaluate import EVALUATION_WINDOWS, evaluate
 from planner.proxies._loop import Training
 from planner.proxies._model import Gpt
 from planner.proxies._parametrization import Parametrization
-from planner.proxies._schedule import cooldown_start
+from planner.proxies._schedule import check_batches
 from planner.proxies._stack import Stack
 from planner.proxies._stepper import Stepper
 from planner.proxies._tokens import make_encoder
@@ -171,7 +171,7 @@ class GptProxy:
     def train(self, trial: Trial, ctx: Context) -> Outcome:
         """Train one trial; StopTrial passes through. Raises SpaceError, DataError, UsageError."""
         torch.set_num_threads(1)
-        self._check(trial)
+        check_batches(trial, self.context)
         stepper = self._stepper(trial, ctx.device)
         measures = self.noise_scale and trial.schedule.name != "finder"
         measured = stepper.measured_steps() if measures else frozenset()
@@ -206,7 +206,7 @@ class GptProxy:
         torch.set_num_threads(1)
         trainings = []
         for trial, ctx in zip(trials, contexts, strict=True):
-            self._check(trial)
+            check_batches(trial, self.context)
             stepper = self._stepper(trial, ctx.device)
             stepper.code = None
             trainings.append((stepper, ctx))
@@ -241,7 +241,7 @@ class GptProxy:
         The kinds are qkv, out, gate_up, down (over all layers) and logits; nothing is kept.
         """
         torch.set_num_threads(1)
-        self._check(trial)
+        check_batches(trial, self.context)
         return pre_activations(self._stepper(trial, device))
 
     def _stepper(self, trial: Trial, device: str) -> Stepper:
@@ -265,24 +265,6 @@ class GptProxy:
             return None
         code = compiled(model, windows=windows, bf16=bf16)
         return None if code.broken else code
-
-    def _check(self, trial: Trial) -> None:
-        if trial.batch_tokens % self.context or trial.steps < 1:
-            raise SpaceError(
-                f"a batch of {trial.batch_tokens:,} tokens in a run of {trial.tokens:,} cannot be: "
-                f"batches are whole windows of context {self.context}, and a run at least one batch"
-            )
-        marks = (trial.fork_at, *trial.keep_at)
-        if any(tokens % trial.batch_tokens for tokens in marks):
-            raise SpaceError(
-                f"fork_at and keep_at {marks} must be whole batches of {trial.batch_tokens:,}"
-            )
-        cools = cooldown_start(trial) if trial.schedule.name == "wsd" else trial.steps
-        if trial.parent is not None and cools * trial.batch_tokens < trial.fork_at:
-            raise SpaceError(
-                f"the fork leaves its trunk at {trial.fork_at:,} tokens, but its cooldown begins "
-                f"at {cools * trial.batch_tokens:,}: it must begin where the fork does, or later"
-            )
 
     def _bf16(self, device: str) -> bool:
         able = device.startswith("cuda") and torch.cuda.is_bf16_supported()
