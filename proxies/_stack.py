@@ -7,9 +7,9 @@ it has diverged, and the states it saves are those of a trial trained alone, equ
 that leaves is not listened to any more; its row is computed on, which costs less than new shapes.
 
 On one core of an EPYC 9004 (bench_proxy_speed) a stack of four takes 2-3 times as long as compiled
-trials one by one. Compiling its pass too would gain 1.2x at 10k parameters and 512 tokens a step,
-1.5x at 128, nothing at 33k, for 35 CPU seconds of compiling: 20 to 50 million tokens to earn them,
-where a trial of that size takes one or two. So a CPU trains no stacks.
+trials one by one. Compiling its pass too would gain 1.1-1.2x at 10k parameters and 512 tokens a
+step, 1.5x at 128, 1.0x and 1.3x at 33k, for 35 CPU seconds of compiling: at 10k 20 to 50 million
+tokens to earn them, where a trial takes one or two. So a CPU trains no stacks.
 """
 
 from __future__ import annotations
