@@ -45,7 +45,7 @@ def test_an_unknown_option_lists_the_known_ones(tmp_path):
 
 
 def test_an_unknown_name_lists_the_shipped_proxies():
-    with pytest.raises(UsageError, match="command, gpt, synthetic"):
+    with pytest.raises(UsageError, match="command, gpt, image, synthetic"):
         load_proxy(ProxySpec("gtp"))
 
 
