@@ -25,6 +25,8 @@ from planner.sweep.gauge import Gauge
 from planner.units import format_duration, format_flops
 
 SCHEMA_VERSION = 1
+WIDE = 110
+"""Columns of a terminal from which a round's question has room beside its figures."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def print_status(folder: Path, *, audit: bool, as_json: bool) -> None:
         print(json.dumps(told))  # noqa: T201
         return
     console = Console()
-    console.print(_table(status))
+    console.print(_table(status, why=console.width >= WIDE))
     console.print(_spent(status))
     if sentence := _bought(status):
         console.print(sentence)
@@ -159,13 +161,14 @@ def print_status(folder: Path, *, audit: bool, as_json: bool) -> None:
         console.print(f"audit: {sentence}")
 
 
-def _table(status: Status) -> Table:
+def _table(status: Status, *, why: bool) -> Table:
     """Return one row per round: what it asked, used, found, and what it left in doubt."""
     table = Table("round", title=str(status.folder))
     table.add_column("stage", min_width=8)
     for name in ("ended", "FLOPs", "best loss", *(_LEFT if status.known else ())):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("why")
+    if why:
+        table.add_column("why")
     for one in status.fold.rounds:
         best = "-" if one.best is None else f"{one.best:.4f}"
         cells = [
@@ -177,7 +180,7 @@ def _table(status: Status) -> Table:
         ]
         if status.known:
             cells += _left(status.known.get(one.number, {}))
-        table.add_row(*cells, one.why)
+        table.add_row(*cells, *([one.why] if why else []))
     if status.known:
         table.caption = "at the target: regret of lr and batch, nats; 90 % interval of its loss"
     return table

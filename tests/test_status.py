@@ -47,6 +47,16 @@ def test_every_round_tells_what_it_left_in_doubt(finished, capsys):
     assert f"{after['low']:.2f}-{after['high']:.2f}" in capsys.readouterr().out
 
 
+def test_a_narrow_terminal_keeps_the_figures_on_one_line(finished, capsys, monkeypatch):
+    told = {}
+    for width in (80, 140):
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_status(finished, audit=False, as_json=False)
+        told[width] = capsys.readouterr().out
+    assert "why" not in told[80]
+    assert "why" in told[140]
+
+
 def test_attempts_without_an_end_are_paid_for_as_in_the_ledger(copied):
     last = []
 
