@@ -117,7 +117,7 @@ def predict_held_out(
     order = sorted(range(len(rungs)), key=lambda i: rungs[i][1])
     draws = fit.loss_draws(params, tokens, flops, run_noise=True)
     if regret is not None:
-        draws = draws + regret[:, order]
+        draws = _placed(draws, regret[:, order])
     mean = fit.loss_draws(params, tokens, flops)
     p_win = np.bincount(mean.argmin(axis=1), minlength=len(ordered)) / len(mean)
     method = f"predictive, one run: {fit.method}"
@@ -137,6 +137,15 @@ def predict_held_out(
     return Prediction(
         ledger_hash, float(np.exp(np.log(flops).mean())), built, shares, int(p_win.argmax())
     )
+
+
+def _placed(loss: Floats, regret: Floats) -> Floats:
+    """Return losses with their regret; one below zero takes a share off, for no loss is negative.
+
+    Runs placed better than the fitted ones may gain .2 nats by belief, and an image model has .15.
+    """
+    gained = loss * np.exp(np.minimum(regret, 0.0) / loss)
+    return np.asarray(gained + np.maximum(regret, 0.0), dtype=np.float64)
 
 
 def _slope(fit: LossFit, flops: float) -> float:

@@ -100,6 +100,15 @@ def test_compute_equivalents_are_error_over_slope(prediction):
         assert equivalent == pytest.approx(abs(rung.loss.value - loss) / rung.slope)
 
 
+def test_a_gain_larger_than_the_loss_leaves_a_loss(fit, prediction):
+    rungs = rungs_at(2 * fit.range.flops[1])
+    draws = len(fit.loss_draws(np.array([1e8]), np.array([1e9])))
+    for regret, least in ((-10.0, 0.0), (0.3, prediction.rungs[0].loss.low + 0.29)):
+        moved = predict_held_out(fit, rungs, "abc", np.full((draws, 3), regret))
+        assert all(rung.loss98.low > 0 for rung in moved.rungs)
+        assert moved.rungs[0].loss.low > least
+
+
 def test_missing_or_infinite_losses_are_refused(prediction):
     with pytest.raises(UsageError, match="one finite loss"):
         judge(prediction, [1.0, 2.0], SIGMA)
