@@ -97,12 +97,7 @@ def make_plan(evidence: Evidence, objective: Objective, *, family: Family | None
         size=asdict(chosen.size),
         n_convention=fit.n_convention,
         flops=chosen.flops,
-        decisions=(
-            *_size_decisions(objective, chosen, placed=evidence.hyper is not None),
-            *accuracy_decision(evidence.accuracy, losses),
-            *(passes(fit.unique_tokens, chosen, hypers[0].estimate.value) if hypers else ()),
-            *hypers,
-        ),
+        decisions=_decisions(evidence, objective, chosen, hypers, losses),
         flat_region_params=chosen.flat,
         extrapolation=reach,
         alternatives=alternatives(fit, objective, chosen, buildable),
@@ -141,6 +136,22 @@ def _placed(
     losses = _losses_as_placed(evidence.loss, hyper, chosen, hypers)
     method = f"{chosen.loss.method}; regret of lr and batch included"
     return replace(chosen, loss=Estimate.from_draws(losses, method=method)), hypers, losses
+
+
+def _decisions(
+    evidence: Evidence,
+    objective: Objective,
+    chosen: Allocation,
+    hypers: tuple[Decision, ...],
+    losses: Floats,
+) -> tuple[Decision, ...]:
+    unique = evidence.loss.unique_tokens
+    return (
+        *_size_decisions(objective, chosen, placed=evidence.hyper is not None),
+        *accuracy_decision(evidence.accuracy, losses),
+        *(passes(unique, chosen, hypers[0].estimate.value) if hypers else ()),
+        *hypers,
+    )
 
 
 def _whole_steps(chosen: Allocation, batch_tokens: int) -> Allocation:
