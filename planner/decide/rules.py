@@ -10,6 +10,8 @@ tokens by whole steps), so that a last-bit change of a fit makes no new trial.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from planner.estimate import Estimate
@@ -65,7 +67,11 @@ def snap_lr(lr: float) -> float:
     return float(2.0 ** (LATTICE * round(float(np.log2(lr)) / LATTICE)))
 
 
-def snap_batch(batch_tokens: float, min_batch_tokens: int) -> int:
-    """Return the nearest power of two times ``min_batch_tokens`` (one sequence)."""
-    doublings = round(float(np.log2(batch_tokens / min_batch_tokens)))
+def snap_batch(batch_tokens: float, min_batch_tokens: int, *, down: bool = False) -> int:
+    """Return the nearest power of two times ``min_batch_tokens`` (one sequence), or the one below.
+
+    Never less than ``min_batch_tokens``.
+    """
+    log = float(np.log2(batch_tokens / min_batch_tokens))
+    doublings = math.floor(log) if down else round(log)
     return int(min_batch_tokens * 2 ** max(0, doublings))

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from planner.decide.decision import Decision
-from planner.decide.hyper import hyper_decisions, rules_at, rung_hyper
+from planner.decide.hyper import hyper_decisions, rules_at, rung_hyper, trunk_hyper
 from planner.estimate import Estimate
 from planner.fit.decay import DecayFit
 from planner.fit.transfer import fit_hyper
@@ -23,6 +23,20 @@ def test_a_rung_lies_on_the_lattice_and_obeys_the_one_rule():
     assert sequences & (sequences - 1) == 0
     same = rules_at(SIZE, 4e6, batch_tokens=found.batch_tokens, lr=found.lr, warmup=HYPER.warmup)
     assert found == same
+
+
+def test_a_trunk_never_takes_more_than_suits_its_shortest_fork():
+    """A batch or a warmup too large for a short fork biases its loss, and the law with it."""
+    for shortest in (2.5e5, 1e6, 4e6, 1.6e7):
+        trunk = trunk_hyper(HYPER, SIZE, [shortest, 4 * shortest], min_batch_tokens=128)
+        alone = rung_hyper(HYPER, SIZE, shortest, min_batch_tokens=128)
+        assert trunk.batch_tokens <= max(128.0, HYPER.best_batch(SIZE, shortest))
+        assert trunk.batch_tokens >= alone.batch_tokens / 2, "rounded down, not thrown away"
+        own = rules_at(SIZE, shortest, batch_tokens=trunk.batch_tokens, lr=trunk.lr)
+        assert trunk.warmup_tokens == own.warmup_tokens
+        assert trunk.beta2 == own.beta2
+        middle = HYPER.lr(SIZE, 2 * shortest, trunk.batch_tokens)
+        assert middle.low < trunk.lr <= middle.value * 2**0.125, "lr suits the middle"
 
 
 def test_warmup_is_whole_steps_at_least_twenty_and_never_most_of_the_run():

@@ -1,16 +1,15 @@
 """The scaling ladder: one trunk per size and factor of four in horizon, one cooldown per horizon.
 
 A trunk is trained once at a constant learning rate; each horizon branches off it and decays, so a
-ladder of horizons costs little more than its longest run (science D3). The trunk's batch, learning
-rate and weight decay are the law's for the geometric middle of its horizons.
+ladder of horizons costs little more than its longest run (science D3). What a trunk is trained with
+is :func:`planner.decide.hyper.trunk_hyper`'s to say.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
-from planner.decide.hyper import rung_hyper
+from planner.decide.hyper import rung_hyper, trunk_hyper
 from planner.fit.hyper_fit import HyperFit
 from planner.run import Trial
 from planner.sweep.cells import Cell, by_size, trunk_groups
@@ -52,7 +51,9 @@ def _groups(state: StudyState) -> Iterator[list[Cell]]:
 def _first_trial(state: StudyState, fit: HyperFit, group: list[Cell]) -> Trial:
     """Make a trunk for a group of horizons, or the whole run for a lone one."""
     horizons = [cell.tokens for cell in group]
-    middle = math.sqrt(horizons[0] * horizons[-1])
-    hyper = rung_hyper(fit, group[0].size, middle, min_batch_tokens=state.min_batch_tokens)
-    whole = trial_of(STAGE, group[0], hyper, seed=state.space.seed)
-    return whole if len(group) == 1 else trunk_of(whole, horizons)
+    size, least = group[0].size, state.min_batch_tokens
+    if len(group) == 1:
+        alone = rung_hyper(fit, size, horizons[0], min_batch_tokens=least)
+        return trial_of(STAGE, group[0], alone, seed=state.space.seed)
+    shared = trunk_hyper(fit, size, horizons, min_batch_tokens=least)
+    return trunk_of(trial_of(STAGE, group[0], shared, seed=state.space.seed), horizons)
