@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from planner.proxies._data import Batches, Corpus, prepare
 from planner.proxies._evaluate import EVALUATION_WINDOWS, evaluate
 from planner.proxies._loop import Training
 from planner.proxies._model import Gpt
+from planner.proxies._noise import NoiseScale
 from planner.proxies._parametrization import Parametrization
 from planner.proxies._schedule import check_batches
 from planner.proxies._stack import Stack
@@ -174,12 +175,12 @@ class GptProxy:
         check_batches(trial, self.context)
         stepper = self._stepper(trial, ctx.device)
         measures = self.noise_scale and trial.schedule.name != "finder"
-        measured = stepper.measured_steps() if measures else frozenset()
-        training = Training(stepper, ctx, measured)
+        training = Training(stepper, ctx, NoiseScale(stepper) if measures else None)
         state, damage = _checkpoint.load_start(trial, ctx.checkpoint_dir, ctx.parent, ctx.device)
         if state is not None:
             training.restore(state)
-        outcome = self._ended(training, training.run())
+        training.run()
+        outcome = training.ended(partial(self._judged, stepper))
         return replace(outcome, note="; ".join(filter(None, (damage, outcome.note))))
 
     def stack_key(self, trial: Trial, device: str) -> str | None:
@@ -204,36 +205,18 @@ class GptProxy:
         They save their states as trials do that are trained alone, and go on from them alone.
         """
         torch.set_num_threads(1)
-        trainings = []
+        steppers = []
         for trial, ctx in zip(trials, contexts, strict=True):
             check_batches(trial, self.context)
             stepper = self._stepper(trial, ctx.device)
             stepper.code = None
-            trainings.append((stepper, ctx))
-        stack = Stack(trainings)
+            steppers.append(stepper)
+        stack = Stack(list(zip(steppers, contexts, strict=True)))
         left = stack.run()
         return [
-            None if training in left else self._ended(training, training.trouble)
-            for training in stack.trainings
+            None if training in left else training.ended(partial(self._judged, stepper))
+            for training, stepper in zip(stack.trainings, steppers, strict=True)
         ]
-
-    def _ended(self, training: Training, trouble: str) -> Outcome:
-        """Judge what was trained and tell what else was measured."""
-        stepper, trial = training.stepper, training.trial
-        seen = training.step * trial.batch_tokens
-        if trial.schedule.name == "finder":
-            outcome = Outcome(Status.DONE, math.nan, math.nan, seen, trouble)
-        elif trouble:
-            outcome = Outcome(Status.DIVERGED, math.nan, math.nan, seen, trouble)
-        else:
-            outcome = self._judged(stepper, seen)
-        _checkpoint.forget(training.ctx.checkpoint_dir)
-        told = dict(outcome.metrics) | training.meter.metrics() | stepper.metrics()
-        if training.measured:
-            told |= stepper.measured_metrics(training.measured)
-        notes = training.note, training.loader_note, stepper.note, outcome.note
-        note = "; ".join(filter(None, notes))
-        return replace(outcome, note=note, metrics=told)
 
     def coordinates(self, trial: Trial, device: str = "cpu") -> Mapping[str, list[float]]:
         """Return the RMS of the pre-activations of each kind of layer after each step of a trial.

@@ -92,7 +92,7 @@ def arms(width, depth, batch):
 
 def compare(width, depth, batch, target):
     trial, plain, eager, code, half = arms(width, depth, batch)
-    compiling = first(lambda: code._gradient(0, code.windows))
+    compiling = first(lambda: code.gradient(0, code.windows))
     steps = {
         "plain": plain,
         "ours, eager": lambda s, lr: eager.take(s, lr)[0],
@@ -215,7 +215,7 @@ def first_step() -> None:
     """Print what the first step costs this process."""
     _, _, _, code, _ = arms(*CASES[0][:3])
     wall = time.perf_counter()
-    seconds = first(lambda: code._gradient(0, code.windows))
+    seconds = first(lambda: code.gradient(0, code.windows))
     print(f"{seconds:.1f} s of CPU time, {time.perf_counter() - wall:.1f} s")
 
 
