@@ -42,12 +42,9 @@ LAUNCH_SECONDS, TOKEN_SECONDS = 7e-4, 4e-8
 one core of an EPYC 9004 at (width, layers, tokens a pass) (16, 2, 512), (32, 2, 128), (64, 3, 512),
 (192, 2, 512): 4.6, 14, 11 and 16 microseconds a token against 4.6, 14, 12 and 18 of the model."""
 
-COLD_SECONDS, WARM_SECONDS = 28.0, 3.0
-"""CPU seconds of the first compilation of a shape on a machine (25-28 on a busy one, 37 with what
-the first shape of all has to make besides; two thirds are the C++ compiler's), and of loading it in
-another process. A trial is asked to earn the first by itself. The 41 trials of results/example,
-each counted for five, would all be compiled, by their eight shapes and passes: 240 s of 779 saved,
-but for 224 s on a machine that had to compile them first, more where two workers do at a time."""
+COLD_SECONDS = 28.0
+"""CPU seconds of the first compilation of a shape on a machine, which a trial is asked to earn by
+itself: 25-28 on a busy one, 37 with what the first shape of all has to make besides."""
 
 Pass = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Parameters, gradient to add to (both flat), windows, share of the batch -> share of its loss."""
