@@ -91,26 +91,13 @@ class GptProxy:
         stack: int = 1,
         optimizer: str = "adamw",
     ) -> None:
-        self.parametrization = Parametrization.read(
-            parametrization,
-            {
-                "base_width": base_width,
-                "base_depth": base_depth,
-                "alpha_in": alpha_in,
-                "alpha_out": alpha_out,
-            },
-        )
         compiles = {"True": "on", "False": "off"}.get(str(compile), compile)  # on is true in YAML
-        given_choices = {"head": head, "precision": precision, "compile": compiles}
-        given_choices |= {"optimizer": optimizer}
-        for name, given in given_choices.items():
-            if given not in CHOICES[name]:
-                raise SpaceError(
-                    f"gpt knows no {name} {given!r}: write one of {', '.join(CHOICES[name])}"
-                )
-        if isinstance(stack, bool) or not isinstance(stack, int) or stack < 1:
-            raise SpaceError(f"gpt's `stack` is {stack!r}: write how many trials, 1 or more")
+        given = {"head": head, "precision": precision, "compile": compiles, "optimizer": optimizer}
+        _check(given, stack)
         _optim.check(optimizer, parametrization)
+        bases = {"base_width": base_width, "base_depth": base_depth}
+        scales = {"alpha_in": alpha_in, "alpha_out": alpha_out}
+        self.parametrization = Parametrization.read(parametrization, bases | scales)
         self.data, self.optimizer = dict(data), optimizer
         if evaluation_tokens is not None:
             self.data["evaluation_tokens"] = evaluation_tokens
@@ -269,3 +256,14 @@ class GptProxy:
         if not math.isfinite(loss):
             return Outcome(Status.DIVERGED, math.nan, math.nan, tokens, f"final loss {loss}")
         return Outcome(Status.DONE, loss, se, tokens, note, metrics)
+
+
+def _check(given: Mapping[str, str | bool], stack: object) -> None:
+    """Raise SpaceError for an option that is none of its CHOICES, or a stack that is no count."""
+    for name, chosen in given.items():
+        if chosen not in CHOICES[name]:
+            raise SpaceError(
+                f"gpt knows no {name} {chosen!r}: write one of {', '.join(CHOICES[name])}"
+            )
+    if isinstance(stack, bool) or not isinstance(stack, int) or stack < 1:
+        raise SpaceError(f"gpt's `stack` is {stack!r}: write how many trials, 1 or more")
