@@ -19,7 +19,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
-from pathlib import Path
 from types import FunctionType
 from typing import Any, cast
 from zlib import crc32
@@ -27,6 +26,7 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
+from planner.proxies._cache import cache_folder
 from planner.proxies._model import Gpt
 from planner.proxies._parametrization import Multipliers
 from planner.shape import ModelShape
@@ -142,10 +142,7 @@ def _settings(kind: str) -> dict[str, Any]:
 
     On CUDA a pass is replayed as one graph. That was never executed: no GPU could be had.
     """
-    place = os.environ.get("PLANNER_CACHE") or Path(
-        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "scaling-planner"
-    )
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(place) / "inductor"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     own = {"triton.cudagraphs": True} if kind == "cuda" else {"cpp_cache_precompile_headers": True}
     # One thread compiles: the other cores have trials of their own.
     return {"compile_threads": 1, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe, **own}
