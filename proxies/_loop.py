@@ -133,6 +133,7 @@ class Training:
         self.meter = DeviceMeter(str(self.model.flat.device))
         self._saved, self._saving = time.monotonic(), 0.0
         self._seconds = self._waited = 0.0
+        self._earlier = 0  # steps since the last report that another attempt took
 
     def run(self) -> str:
         """Train to the end; return what stopped the run before it, or nothing."""
@@ -202,12 +203,12 @@ class Training:
             "lr": float(rates[stop - 1]),
             "grad_norm": float(norm.mean()),
             "clip_share": clipped,
-            "tokens_per_second": (stop - done) * batch / seconds,
+            "tokens_per_second": (stop - done - self._earlier) * batch / seconds,
             "loader_wait": (waited - self._waited) / seconds,
         }
         if self.noise and pairs:
             told |= self.noise.squares(pairs)
-        self._waited = waited
+        self._waited, self._earlier = waited, 0
         self.reports.append({"tokens": stop * batch, **told})
         self.meter.look()
         self.ctx.report(tokens=stop * batch, **told)
@@ -284,6 +285,7 @@ class Training:
             return
         self.reports, self.trouble = list(state["reports"]), state["trouble"]
         self.losses, self.norms = state.get("losses", []), state.get("norms", [])
+        self._earlier = len(self.losses)
         self.stepper.shrink(state["micro"])
         for point in self.reports:
             told = {name: value for name, value in point.items() if name not in ("tokens", "loss")}
