@@ -19,7 +19,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
-from pathlib import Path
 from types import FunctionType
 from typing import Any, cast
 from zlib import crc32
@@ -27,6 +26,7 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
+from planner.proxies._cache import cache_folder
 from planner.proxies._model import Gpt
 from planner.proxies._parametrization import Multipliers
 from planner.shape import ModelShape
@@ -42,12 +42,9 @@ LAUNCH_SECONDS, TOKEN_SECONDS = 7e-4, 4e-8
 one core of an EPYC 9004 at (width, layers, tokens a pass) (16, 2, 512), (32, 2, 128), (64, 3, 512),
 (192, 2, 512): 4.6, 14, 11 and 16 microseconds a token against 4.6, 14, 12 and 18 of the model."""
 
-COLD_SECONDS, WARM_SECONDS = 28.0, 3.0
-"""CPU seconds of the first compilation of a shape on a machine (25-28 on a busy one, 37 with what
-the first shape of all has to make besides; two thirds are the C++ compiler's), and of loading it in
-another process. A trial is asked to earn the first by itself. The 41 trials of results/example,
-each counted for five, would all be compiled, by their eight shapes and passes: 240 s of 779 saved,
-but for 224 s on a machine that had to compile them first, more where two workers do at a time."""
+COLD_SECONDS = 28.0
+"""CPU seconds of the first compilation of a shape on a machine, which a trial is asked to earn by
+itself: 25-28 on a busy one, 37 with what the first shape of all has to make besides."""
 
 Pass = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Parameters, gradient to add to (both flat), windows, share of the batch -> share of its loss."""
@@ -145,10 +142,7 @@ def _settings(kind: str) -> dict[str, Any]:
 
     On CUDA a pass is replayed as one graph. That was never executed: no GPU could be had.
     """
-    place = os.environ.get("PLANNER_CACHE") or Path(
-        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "scaling-planner"
-    )
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(place) / "inductor"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     own = {"triton.cudagraphs": True} if kind == "cuda" else {"cpp_cache_precompile_headers": True}
     # One thread compiles: the other cores have trials of their own.
     return {"compile_threads": 1, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe, **own}

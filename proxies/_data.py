@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from planner.errors import DataError
+from planner.proxies._cache import cache_folder
 from planner.proxies._fetch import ShardCache
 from planner.proxies._options import EVALUATION_TOKENS, DataOptions, read_options
 from planner.proxies._order import Order
@@ -136,7 +136,7 @@ def prepare(data: Mapping[str, Any], *, context: int, cache: Path | None = None)
     """
     options = read_options(data)
     source = _open(options)
-    home = cache or _cache_folder()
+    home = cache or cache_folder()
     folder = home / _key(options, source, context)
     if not folder.is_dir():
         if isinstance(source, ShardSource):
@@ -251,9 +251,3 @@ def _content_hash(tokens: Tokens | Selection) -> str:
         return tokens.content_hash
     head = f"{tokens.dtype.str} {len(tokens)} ".encode()
     return hashlib.sha256(head + np.ascontiguousarray(tokens).tobytes()).hexdigest()[:16]
-
-
-def _cache_folder() -> Path:
-    if chosen := os.environ.get("PLANNER_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scaling-planner"

@@ -88,8 +88,6 @@ def _digits() -> Images:
 
 
 def _folder(root: Path, side: int, channels: int) -> Images:
-    from PIL import Image, UnidentifiedImageError
-
     names = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
     if len(names) < 2:
         raise DataError(
@@ -98,16 +96,22 @@ def _folder(root: Path, side: int, channels: int) -> Images:
     pixels, labels = [], []
     for label, name in enumerate(names):
         for file in sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in SUFFIXES):
-            try:
-                with Image.open(file) as image:
-                    plain = image.convert("L" if channels == 1 else "RGB").resize((side, side))
-            except (OSError, UnidentifiedImageError) as error:
-                raise DataError(f"{file} cannot be read as an image: {error}") from error
-            pixels.append(np.asarray(plain, dtype=np.uint8).reshape(side, side, channels))
+            pixels.append(_pixels(file, side, channels))
             labels.append(label)
     if not pixels:
         raise DataError(f"{root} holds no images ({', '.join(SUFFIXES)})")
     return Images(np.stack(pixels), np.array(labels, dtype=np.int64), tuple(names))
+
+
+def _pixels(file: Path, side: int, channels: int) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as image:
+            plain = image.convert("L" if channels == 1 else "RGB").resize((side, side))
+    except (OSError, UnidentifiedImageError) as error:
+        raise DataError(f"{file} cannot be read as an image: {error}") from error
+    return np.asarray(plain, dtype=np.uint8).reshape(side, side, channels)
 
 
 def _arrays(path: Path) -> Images:

@@ -29,7 +29,6 @@ MICRO = 1_024
 class ImageStepper:
     """The model and optimizer of one trial on the first ``unique`` images of a set."""
 
-    windows = 1
     note = ""
     waited = 0.0
     """Seconds spent waiting for data, which lie in memory here."""
@@ -72,6 +71,10 @@ class ImageStepper:
     def shrink(self, micro: int) -> None:
         """Let at most ``micro`` images pass at a time from now on."""
         self.micro = min(self.micro, micro)
+
+    def metrics(self) -> dict[str, float]:
+        """Return nothing: its steps are all alike."""
+        return {}
 
     def _augmented(self, rows: np.ndarray, step: int) -> Tensor:
         """Return the images of a step as they are seen, (n, channels, side, side) from 0 to 1."""

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from planner.proxies import _checkpoint
 from planner.proxies._device import DeviceMeter
+from planner.proxies._noise import NoiseScale
 from planner.proxies._schedule import learning_rates
-from planner.proxies._stepper import Stepper
-from planner.proxy import Context, Preempted
+from planner.proxy import Context, Outcome, Preempted
+from planner.run import Status, Trial
 
 PATIENCE = 20
 """Steps a loss must stay above the limit: science G8."""
@@ -70,17 +71,53 @@ class Monitor:
         return 0
 
 
+class Weights(Protocol):
+    """A model whose parameters are one flat tensor."""
+
+    flat: Tensor
+
+
+class Steps(Protocol):
+    """What takes the steps of a trial.
+
+    ``micro`` is how much passes at a time, ``waited`` the seconds spent waiting for data, ``note``
+    what went wrong and was got over.
+    """
+
+    micro: int
+
+    @property
+    def model(self) -> Weights: ...
+    @property
+    def trial(self) -> Trial: ...
+    @property
+    def optimizer(self) -> torch.optim.Optimizer: ...
+    @property
+    def waited(self) -> float: ...
+    @property
+    def note(self) -> str: ...
+
+    def take(self, step: int, lr: float) -> tuple[Tensor, Tensor]:
+        """Take a step; return its mean loss and the gradient's norm."""
+
+    def shrink(self, micro: int) -> None:
+        """Let at most ``micro`` pass at a time from now on."""
+
+    def metrics(self) -> dict[str, float]:
+        """Return what is worth telling of how the steps were taken."""
+
+
 @dataclass
 class Training:
-    """One trial under way. At the steps ``measured`` two gradients' norms join the curve.
+    """One trial under way. Where ``noise`` measures, two gradients' norms join the curve.
 
     ``trouble`` says what ended the run early, ``note`` what went wrong and was got over; ``losses``
     and ``norms`` are those of the steps since the last report.
     """
 
-    stepper: Stepper
+    stepper: Steps
     ctx: Context
-    measured: frozenset[int] = frozenset()
+    noise: NoiseScale | None = None
     step: int = 0
     monitor: Monitor = field(default_factory=Monitor)
     reports: list[dict[str, float]] = field(default_factory=list)
@@ -96,6 +133,7 @@ class Training:
         self.meter = DeviceMeter(str(self.model.flat.device))
         self._saved, self._saving = time.monotonic(), 0.0
         self._seconds = self._waited = 0.0
+        self._earlier = 0  # steps since the last report that another attempt took
 
     def run(self) -> str:
         """Train to the end; return what stopped the run before it, or nothing."""
@@ -132,9 +170,9 @@ class Training:
         begin, batch = time.perf_counter(), self.trial.batch_tokens
         pairs: list[tuple[Tensor, Tensor]] = []
         for step in range(self.step, stop):
-            if not self.measured:
+            if not self.noise:
                 self.ctx.give_way(step * batch)
-            other = self.stepper.other_norm(step) if step in self.measured else None
+            other = self.noise.other_norm(step) if self.noise else None
             loss, norm = self.stepper.take(step, float(self.rates[step]))
             self.losses.append(loss)
             self.norms.append(norm)
@@ -165,17 +203,38 @@ class Training:
             "lr": float(rates[stop - 1]),
             "grad_norm": float(norm.mean()),
             "clip_share": clipped,
-            "tokens_per_second": (stop - done) * batch / seconds,
+            "tokens_per_second": (stop - done - self._earlier) * batch / seconds,
             "loader_wait": (waited - self._waited) / seconds,
-            **self._noise(pairs),
         }
-        self._waited = waited
+        if self.noise and pairs:
+            told |= self.noise.squares(pairs)
+        self._waited, self._earlier = waited, 0
         self.reports.append({"tokens": stop * batch, **told})
         self.meter.look()
         self.ctx.report(tokens=stop * batch, **told)
 
+    def ended(self, judged: Callable[[int], Outcome]) -> Outcome:
+        """Return what came of the trial, with all that is to be told of it.
+
+        ``judged`` is asked about a run that came to its end, given the tokens it has seen. What
+        only a restart needs is forgotten.
+        """
+        seen = self.step * self.trial.batch_tokens
+        if self.trial.schedule.name == "finder":
+            outcome = Outcome(Status.DONE, math.nan, math.nan, seen, self.trouble)
+        elif self.trouble:
+            outcome = Outcome(Status.DIVERGED, math.nan, math.nan, seen, self.trouble)
+        else:
+            outcome = judged(seen)
+        _checkpoint.forget(self.ctx.checkpoint_dir)
+        notes = self.note, self._loader_note, self.stepper.note, outcome.note
+        told = {**outcome.metrics, **self.meter.metrics(), **self.stepper.metrics()}
+        if self.noise and self.noise.steps:
+            told |= self.noise.metrics()
+        return replace(outcome, note="; ".join(filter(None, notes)), metrics=told)
+
     @property
-    def loader_note(self) -> str:
+    def _loader_note(self) -> str:
         """Say that training waited for its data, where it did so for long."""
         waited = self.stepper.waited
         if not self._seconds or waited < max(WAIT_SECONDS, WAIT_SHARE * self._seconds):
@@ -184,14 +243,6 @@ class Training:
             f"waited {waited / self._seconds:.0%} of its time for data: a faster disk, a larger "
             "`cache:`, or shards on this machine would help"
         )
-
-    def _noise(self, pairs: Collection[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        """Return the mean squared norms of (the step's, the other batch's) gradients, if any."""
-        if not pairs:
-            return {}
-        own, other = (float((torch.stack(norms) ** 2).mean()) for norms in zip(*pairs, strict=True))
-        small, big = (other, own) if self.stepper.windows > 1 else (own, other)
-        return {"grad_sq_small": small, "grad_sq_big": big}
 
     def due(self) -> bool:
         """Say whether it is time to save."""
@@ -234,6 +285,7 @@ class Training:
             return
         self.reports, self.trouble = list(state["reports"]), state["trouble"]
         self.losses, self.norms = state.get("losses", []), state.get("norms", [])
+        self._earlier = len(self.losses)
         self.stepper.shrink(state["micro"])
         for point in self.reports:
             told = {name: value for name, value in point.items() if name not in ("tokens", "loss")}

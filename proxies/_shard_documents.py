@@ -57,10 +57,14 @@ def read_documents(place: Place, options: DataOptions) -> Iterator[Document]:
             opened = unpacked(file, place.name)
             yield from read_samples(opened, options.field, options.dtype, place.url)
         else:
-            for number, line in enumerate(unpacked(file, place.name), start=1):
-                if line.strip():
-                    where = f"{place.url}, line {number}"
-                    yield content(field_of(line, options.field, where), where)
+            yield from _lines(unpacked(file, place.name), options.field, place.url)
+
+
+def _lines(file: IO[bytes], field: str, url: str) -> Iterator[Document]:
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            where = f"{url}, line {number}"
+            yield content(field_of(line, field, where), where)
 
 
 @contextmanager

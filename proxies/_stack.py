@@ -48,7 +48,7 @@ class Stack:
 
     def __init__(self, members: Sequence[tuple[Stepper, Context]]) -> None:
         steppers = [stepper for stepper, _ in members]
-        self._first = steppers[0]
+        self._steppers, self._first = steppers, steppers[0]
         like = self._first.model.flat
         self.flat = like.new_zeros(len(steppers), len(like))
         self.gradient, self.mean, self.square = (torch.zeros_like(self.flat) for _ in range(3))
@@ -126,8 +126,7 @@ class Stack:
         first = self._first
         model, count = first.model, first.windows
         taken = [
-            torch.from_numpy(training.stepper.batches.at(step * count, count))
-            for training in self.trainings
+            torch.from_numpy(stepper.batches.at(step * count, count)) for stepper in self._steppers
         ]
         windows = torch.stack(taken).to(model.flat.device, non_blocking=True)
         self.gradient.zero_()

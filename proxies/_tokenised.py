@@ -125,13 +125,16 @@ def tokenise_all(
         cap = need and math.ceil(SLACK * need / min(TOGETHER, len(places)))
         while True:
             done: list[tuple[Place, Tokenised]] = []
-            for place in places:
-                if need is not None and sum(made.tokens for _, made in done) >= need:
-                    return done
+            left = iter(places)
+            while not _enough(done, need) and (place := next(left, None)):
                 done.append((place, _tokenise(place, rules, seen, cap, folder)))
-            if cap is None or not any(made.cut for _, made in done):
+            if _enough(done, need) or cap is None or not any(made.cut for _, made in done):
                 return done
             cap *= 2
+
+
+def _enough(done: Sequence[tuple[Place, Tokenised]], need: int | None) -> bool:
+    return need is not None and sum(made.tokens for _, made in done) >= need
 
 
 def token_shard(made: Tokenised, dtype: str) -> TokenShard:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from planner.proxies._data import Batches, Corpus, prepare
 from planner.proxies._evaluate import EVALUATION_WINDOWS, evaluate
 from planner.proxies._loop import Training
 from planner.proxies._model import Gpt
+from planner.proxies._noise import NoiseScale
 from planner.proxies._parametrization import Parametrization
 from planner.proxies._schedule import check_batches
 from planner.proxies._stack import Stack
@@ -90,26 +91,13 @@ class GptProxy:
         stack: int = 1,
         optimizer: str = "adamw",
     ) -> None:
-        self.parametrization = Parametrization.read(
-            parametrization,
-            {
-                "base_width": base_width,
-                "base_depth": base_depth,
-                "alpha_in": alpha_in,
-                "alpha_out": alpha_out,
-            },
-        )
         compiles = {"True": "on", "False": "off"}.get(str(compile), compile)  # on is true in YAML
-        given_choices = {"head": head, "precision": precision, "compile": compiles}
-        given_choices |= {"optimizer": optimizer}
-        for name, given in given_choices.items():
-            if given not in CHOICES[name]:
-                raise SpaceError(
-                    f"gpt knows no {name} {given!r}: write one of {', '.join(CHOICES[name])}"
-                )
-        if isinstance(stack, bool) or not isinstance(stack, int) or stack < 1:
-            raise SpaceError(f"gpt's `stack` is {stack!r}: write how many trials, 1 or more")
+        given = {"head": head, "precision": precision, "compile": compiles, "optimizer": optimizer}
+        _check(given, stack)
         _optim.check(optimizer, parametrization)
+        bases = {"base_width": base_width, "base_depth": base_depth}
+        scales = {"alpha_in": alpha_in, "alpha_out": alpha_out}
+        self.parametrization = Parametrization.read(parametrization, bases | scales)
         self.data, self.optimizer = dict(data), optimizer
         if evaluation_tokens is not None:
             self.data["evaluation_tokens"] = evaluation_tokens
@@ -174,12 +162,12 @@ class GptProxy:
         check_batches(trial, self.context)
         stepper = self._stepper(trial, ctx.device)
         measures = self.noise_scale and trial.schedule.name != "finder"
-        measured = stepper.measured_steps() if measures else frozenset()
-        training = Training(stepper, ctx, measured)
+        training = Training(stepper, ctx, NoiseScale(stepper) if measures else None)
         state, damage = _checkpoint.load_start(trial, ctx.checkpoint_dir, ctx.parent, ctx.device)
         if state is not None:
             training.restore(state)
-        outcome = self._ended(training, training.run())
+        training.run()
+        outcome = training.ended(partial(self._judged, stepper))
         return replace(outcome, note="; ".join(filter(None, (damage, outcome.note))))
 
     def stack_key(self, trial: Trial, device: str) -> str | None:
@@ -204,36 +192,18 @@ class GptProxy:
         They save their states as trials do that are trained alone, and go on from them alone.
         """
         torch.set_num_threads(1)
-        trainings = []
+        steppers = []
         for trial, ctx in zip(trials, contexts, strict=True):
             check_batches(trial, self.context)
             stepper = self._stepper(trial, ctx.device)
             stepper.code = None
-            trainings.append((stepper, ctx))
-        stack = Stack(trainings)
+            steppers.append(stepper)
+        stack = Stack(list(zip(steppers, contexts, strict=True)))
         left = stack.run()
         return [
-            None if training in left else self._ended(training, training.trouble)
-            for training in stack.trainings
+            None if training in left else training.ended(partial(self._judged, stepper))
+            for training, stepper in zip(stack.trainings, steppers, strict=True)
         ]
-
-    def _ended(self, training: Training, trouble: str) -> Outcome:
-        """Judge what was trained and tell what else was measured."""
-        stepper, trial = training.stepper, training.trial
-        seen = training.step * trial.batch_tokens
-        if trial.schedule.name == "finder":
-            outcome = Outcome(Status.DONE, math.nan, math.nan, seen, trouble)
-        elif trouble:
-            outcome = Outcome(Status.DIVERGED, math.nan, math.nan, seen, trouble)
-        else:
-            outcome = self._judged(stepper, seen)
-        _checkpoint.forget(training.ctx.checkpoint_dir)
-        told = dict(outcome.metrics) | training.meter.metrics() | stepper.metrics()
-        if training.measured:
-            told |= stepper.measured_metrics(training.measured)
-        notes = training.note, training.loader_note, stepper.note, outcome.note
-        note = "; ".join(filter(None, notes))
-        return replace(outcome, note=note, metrics=told)
 
     def coordinates(self, trial: Trial, device: str = "cpu") -> Mapping[str, list[float]]:
         """Return the RMS of the pre-activations of each kind of layer after each step of a trial.
@@ -286,3 +256,14 @@ class GptProxy:
         if not math.isfinite(loss):
             return Outcome(Status.DIVERGED, math.nan, math.nan, tokens, f"final loss {loss}")
         return Outcome(Status.DONE, loss, se, tokens, note, metrics)
+
+
+def _check(given: Mapping[str, str | bool], stack: object) -> None:
+    """Raise SpaceError for an option that is none of its CHOICES, or a stack that is no count."""
+    for name, chosen in given.items():
+        if chosen not in CHOICES[name]:
+            raise SpaceError(
+                f"gpt knows no {name} {chosen!r}: write one of {', '.join(CHOICES[name])}"
+            )
+    if isinstance(stack, bool) or not isinstance(stack, int) or stack < 1:
+        raise SpaceError(f"gpt's `stack` is {stack!r}: write how many trials, 1 or more")

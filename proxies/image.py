@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
-from typing import Any, cast
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 
@@ -104,21 +104,13 @@ class ImageProxy:
         model = ImageModel(self._shape(trial.shape), trial.seed, ctx.device)
         bf16 = self._bf16(ctx.device)
         stepper = ImageStepper(model, trial, self.images, self.options, bf16=bf16)
-        training = Training(cast(Any, stepper), ctx)  # all of a Stepper that Training asks for
+        training = Training(stepper, ctx)
         state, damage = _checkpoint.load_start(trial, ctx.checkpoint_dir, ctx.parent, ctx.device)
         if state is not None:
             training.restore(state)
-        trouble = training.run()
-        seen = training.step * trial.batch_tokens
-        if trial.schedule.name == "finder":
-            outcome = Outcome(Status.DONE, math.nan, math.nan, seen, trouble)
-        elif trouble:
-            outcome = Outcome(Status.DIVERGED, math.nan, math.nan, seen, trouble)
-        else:
-            outcome = self._judged(stepper, seen)
-        _checkpoint.forget(ctx.checkpoint_dir)
-        note = "; ".join(filter(None, (damage, training.note, outcome.note)))
-        return replace(outcome, note=note, metrics=dict(outcome.metrics) | training.meter.metrics())
+        training.run()
+        outcome = training.ended(partial(self._judged, stepper))
+        return replace(outcome, note="; ".join(filter(None, (damage, outcome.note))))
 
     def _shape(self, shape: Mapping[str, Any]) -> ImageShape:
         if set(shape) - {"unique"} != SHAPE:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from planner.proxies._noise import NoiseScale
 from planner.proxies.gpt import GptProxy
 from planner.run import Schedule, Trial
 from tests.proxies.recorder import Recorder
@@ -67,11 +68,14 @@ def test_a_batch_of_one_window_is_held_against_four_and_few_steps_are_measured(m
 
 
 def test_the_squares_are_those_of_unclipped_mean_gradients(make):
-    stepper = make()._stepper(trial(4, 10, clip=1e-3), "cpu")
-    other = stepper.other_norm(2)
-    _, own = stepper.take(2, 0.0)
+    stepper = make()._stepper(trial(4, 50, clip=1e-3), "cpu")
+    noise = NoiseScale(stepper)
+    (step, *_) = noise.steps
+    other = noise.other_norm(step)
+    assert noise.other_norm(step + 1) is None
+    _, own = stepper.take(step, 0.0)
     for norm, windows in ((other, 1), (own, 4)):
-        batch = torch.from_numpy(stepper.batches.at(2 * 4, windows))
+        batch = torch.from_numpy(stepper.batches.at(step * 4, windows))
         stepper.model.gradient.zero_()
         stepper.model.losses(batch).mean().backward()
         assert math.isclose(norm, stepper.model.gradient.norm(), rel_tol=1e-5)
@@ -84,7 +88,7 @@ def test_one_window_s_square_is_larger_by_the_noise_it_does_not_average(make):
     for windows in (1, 2, 4):
         norms = []
         for first in range(0, 480, windows):
-            stepper._gradient(first, windows)
+            stepper.gradient(first, windows)
             norms.append(float(stepper.model.gradient.norm()) ** 2)
         squares[windows] = np.mean(norms)
     halved = (squares[1] - squares[2]) / (squares[2] - squares[4])

@@ -3,8 +3,10 @@
 import hashlib
 import io
 import math
+from itertools import count
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -71,6 +73,17 @@ def test_wanted_back_between_two_reports_it_leaves_at_that_step(proxy, tmp_path)
     assert ctx.resumed_at == reached * BATCH
     for name in ("tokens", "loss", "lr", "grad_norm", "clip_share"):
         assert ctx.column(name) == whole.column(name)
+
+
+def test_the_first_report_of_an_attempt_counts_its_own_steps_alone(proxy, tmp_path, monkeypatch):
+    with pytest.raises(Preempted):
+        proxy.train(trial(), Context(tmp_path, end=Preempted, steps=7))
+    ticks = count(0.0, 0.5)
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks), monotonic=lambda: 0.0)
+    monkeypatch.setattr("planner.proxies._loop.time", clock)
+    ctx = Context(tmp_path)
+    proxy.train(trial(), ctx)
+    assert ctx.column("tokens_per_second")[:2] == [3 * BATCH / 0.5, 10 * BATCH / 0.5]
 
 
 def test_a_run_that_was_preempted_as_it_diverged_does_not_train_on(proxy, tmp_path):
