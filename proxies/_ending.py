@@ -20,6 +20,8 @@ CAUSE = re.compile(
 LAUNCHER = "ChildFailedError"
 """What torchrun raises about a worker's error."""
 
+PORT_TAKEN = re.compile(r"address already in use|EADDRINUSE", re.IGNORECASE)
+
 
 def ended(code: int) -> str:
     """Return what an exit code other than 0 says; below 0 it is a signal."""
@@ -48,4 +50,5 @@ def told_in(log: Path, *, crashed: bool) -> str:
     causes = [cause for cause in CAUSE.findall(text) if LAUNCHER not in cause]
     last = tail.splitlines()[-1]
     cause = f"\n{causes[-1][:TAIL]}" if causes and causes[-1] not in last else ""
-    return f"; stderr ends: {tail}{cause}"
+    taken = "; write {port} where its port stands" if PORT_TAKEN.search(text) else ""
+    return f"; stderr ends: {tail}{cause}{taken}"

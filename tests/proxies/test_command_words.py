@@ -170,4 +170,5 @@ def test_a_port_of_its_own_for_every_trial(trainer, ctx, monkeypatch):
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("MASTER_PORT", str(taken.getsockname()[1]))  # what the nodes agreed on
         taken.listen()
-        assert "in use" in trainer(listen, "{port}").train(TRIAL, ctx).note
+        note = trainer(listen, "{port}").train(TRIAL, ctx).note
+        assert note.endswith("Address already in use; write {port} where its port stands")
