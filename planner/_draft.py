@@ -136,7 +136,8 @@ def _always(draft: Draft) -> Iterator[str]:
     yield f"params of every size, where it says {FILL_IN}: matrices only, without the embedding"
     yield (
         'its reports: it must print lines {"step": 8, "loss": 5.1} and at its end {"final_loss": '
-        "3.2}, the validation loss; or name its log with `reports:` and its words with `map:`"
+        "3.2}, the validation loss; or say how its lines read with `lines:`; or name its log with "
+        "`reports:` and its words with `map:`"
     )
     if not any(word in draft.taken for word in ("decay_steps", "decay_ratio")):
         yield (
@@ -162,8 +163,10 @@ def _proxy(draft: Draft) -> Iterator[str]:
     if draft.env:
         yield f"    env: {{{', '.join(f'{k}: {_quoted(v)}' for k, v in draft.env.items())}}}"
     yield '    # reports: "{out}/metrics.csv"        # .csv, .jsonl or a TensorBoard folder'
+    yield '    # lines: ["iter {step}: loss {loss}", "val loss {final_loss}"]  # of plain text'
     yield "    # map: {total_tokens: tokens, val_loss: final_loss}   # their name: ours"
     yield "    # resume_argv: [--resume, auto]      # words that let it go on from what {out} holds"
+    yield "    # timeout_minutes: 60                # a trial that takes longer has failed"
     yield "    version: 1"
 
 

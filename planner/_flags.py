@@ -36,6 +36,7 @@ MEANINGS: dict[str, str] = {
     "beta1": "beta1 adam_beta1",
     "beta2": "beta2 adam_beta2",
     "clip": "clip grad_clip clip_grad max_grad_norm max_norm gradient_clip_val",
+    "port": "master_port main_process_port rdzv_port",
     "out": "out out_dir output_dir save_dir checkpoint_dir run_dir",
 }
 """Ours: theirs. ``micro`` is what one device takes at a time, which no trial sets."""

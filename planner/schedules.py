@@ -9,7 +9,8 @@ where a folder was handed on without them.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,24 @@ from planner.fit.schedule.stored import from_plain, to_plain
 from planner.run import Run
 
 FILE, SCHEMA_VERSION = "schedule.json", 1
+
+
+TELLS = re.compile(r"\{(schedule|decay_\w+)\}")
+"""What tells a command its trial's schedule."""
+
+UNTOLD = ScheduleEvidence(
+    None,
+    "the command holds none of {schedule}, {decay_steps}, {decay_tokens} and {decay_ratio}, so its "
+    "runs followed the trainer's own schedule",
+    own=False,
+)
+"""What is known where a command is not told."""
+
+
+def is_told(recipe: Mapping[str, Any]) -> bool:
+    """Say whether a study's runs followed the schedules of their trials: a command must be told."""
+    words = (*recipe.get("argv", ()), *recipe.get("env", {}).values())
+    return recipe.get("proxy") != "command" or any(TELLS.search(str(word)) for word in words)
 
 
 def schedule_of(

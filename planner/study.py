@@ -33,7 +33,7 @@ from planner.fit.hyper_fit import HyperFit
 from planner.fit.loss_fit import LossFit
 from planner.ledger import Ledger
 from planner.run import Round, Run, check_types, content_hash
-from planner.schedules import schedule_of
+from planner.schedules import UNTOLD, is_told, schedule_of
 from planner.shape import ModelShape, ShapeFamily
 from planner.space import SearchSpace, load_space
 from planner.witness import critical_batch_findings, noise_findings
@@ -147,7 +147,9 @@ def conclude(study: Study) -> Conclusion:
     )
     shortest = min(study.space.horizons.tokens_per_run)
     claims = claim_findings(study.folder, ended, shortest, study.parametrization)
-    schedule = schedule_of(study.folder, study.ledger.hash(), ended, curves)
+    schedule = UNTOLD
+    if is_told(study.env["recipe"]):
+        schedule = schedule_of(study.folder, study.ledger.hash(), ended, curves)
     findings = (*_sweep_findings(study), *unread, *claims, *witnesses)
     return Conclusion(loss, hyper, judgement, findings, schedule, accuracy_map(ended))
 

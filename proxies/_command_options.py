@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.errors import SpaceError
+from planner.proxies._lines import Lines
 from planner.proxies._reports import Names
 from planner.proxies._words import placeholders, words_of
 
@@ -18,6 +19,7 @@ class Options:
 
     reports: str = ""
     names: Names = field(default_factory=lambda: Names({}))
+    lines: Lines = field(default_factory=Lines)
     step_tokens: float | None = None
     resume_argv: tuple[str, ...] = ()
     resume_when: str = "*"
@@ -40,6 +42,9 @@ class Options:
             values["env"] = _environment(values["env"])
         if "map" in values:
             values["names"] = Names.of(values.pop("map"))
+        if "lines" in values:
+            values["lines"] = Lines.of(values["lines"])
+            values["names"] = _with_final(values.get("names", Names({})), values["lines"])
         return cls(**values)
 
     @property
@@ -52,6 +57,7 @@ class Options:
         shown: dict[str, Any] = {
             "reports": self.reports,
             "map": dict(self.names.theirs),
+            "lines": list(self.lines.given),
             "cwd": self.cwd,
         }
         shown |= {"env": dict(self.env), "step_tokens": self.step_tokens}
@@ -63,6 +69,13 @@ class Options:
             return None
         found = ((path.stat().st_mtime_ns, path) for path in out.glob(self.resume_when))
         return max(found, default=(0, None))[1]
+
+
+def _with_final(names: Names, lines: Lines) -> Names:
+    """Let a final loss out of a plain line be one that must stand at the end, as ``map`` does."""
+    if names.final or "final_loss" not in lines.names:
+        return names
+    return Names({**names.theirs, "final_loss": "final_loss"})
 
 
 def _positive(name: str, value: object) -> float:

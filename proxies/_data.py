@@ -22,6 +22,7 @@ import numpy.typing as npt
 from planner.errors import DataError
 from planner.proxies._cache import cache_folder
 from planner.proxies._fetch import ShardCache
+from planner.proxies._fetch_ahead import FetchAhead
 from planner.proxies._options import EVALUATION_TOKENS, DataOptions, read_options
 from planner.proxies._order import Order
 from planner.proxies._pools import (
@@ -83,15 +84,22 @@ class Batches:
     """Windows of training tokens in a seeded order; what it returns depends on its arguments only.
 
     ``epochs`` is how often each window may come; a new epoch has a new order. The batch of a stream
-    that follows the last is read in the background.
+    that follows the last is read in the background, and so are the remote shards that follow, of
+    the first ``until`` windows (None: all).
     """
 
-    def __init__(self, tokens: Tokens | Stream, context: int, seed: int, epochs: int = 1) -> None:
+    def __init__(
+        self,
+        tokens: Tokens | Stream,
+        context: int,
+        seed: int,
+        epochs: int = 1,
+        until: int | None = None,
+    ) -> None:
         self._draw: Draw
         if isinstance(tokens, Stream):
             self._count = epochs * len(tokens)
-            order = Order(tokens.counts, seed, tokens.selection.reach)
-            self._draw = ReadAhead(lambda a, n: tokens.read(*order.at(a, n)), self._count)
+            self._draw = ReadAhead(_reader(tokens, seed, until or self._count), self._count)
         else:
             self._draw, self._count = _drawer(windows(tokens, context), seed, epochs)
         self._epochs = epochs
@@ -117,6 +125,21 @@ class Batches:
         taken = self._draw(window_start, count)
         self.waited += time.perf_counter() - began
         return taken
+
+
+def _reader(stream: Stream, seed: int, until: int) -> Draw:
+    """Return what reads windows of a stream in order, and fetches remote shards ahead."""
+    reach = stream.selection.reach
+    order = Order(stream.counts, seed, reach)
+    ahead = None if reach is None else FetchAhead(stream, order, until)
+
+    def draw(start: int, count: int) -> npt.NDArray[np.int64]:
+        taken = stream.read(*order.at(start, count))
+        if ahead:
+            ahead.reading(start)
+        return taken
+
+    return draw
 
 
 def _drawer(cut: Tokens, seed: int, epochs: int) -> tuple[Draw, int]:

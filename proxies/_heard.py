@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from planner.proxies._advice import Unheard
+from planner.proxies._lines import Lines
 from planner.proxies._reports import BadReportError, Names, Record, json_record
 from planner.proxy import Context, Outcome
 from planner.run import Status, Trial
@@ -47,6 +49,7 @@ class Heard:
     names: Names
     step_tokens: float
     book: Path | None = None
+    lines: Lines = field(default_factory=Lines)
     tokens: float = 0.0
     last: bytes = b""
     diverged: bool = False
@@ -55,6 +58,7 @@ class Heard:
     _facts: dict[str, float] = field(default_factory=dict)
     _earlier: list[dict[str, float]] = field(default_factory=list)
     _unplaced: bool = False
+    _unheard: Unheard = field(default_factory=Unheard)
 
     def goes_on(self) -> None:
         """Say that the trainer starts from what an earlier attempt saved."""
@@ -66,14 +70,17 @@ class Heard:
     def line(self, line: bytes) -> None:
         """Hear a line of the standard output. Raises BadReportError."""
         self.last = line if line.strip() else self.last
-        if said := json_record(line):
+        if said := json_record(line) or self.lines.read(line):
             self.record(said)
+        else:
+            self._unheard.line(line)
 
     def record(self, said: Record) -> None:
         """Hear a record. Raises BadReportError; what ``ctx.report`` raises passes through."""
         if self.diverged:
             return
         values = self.names.read(said)
+        self._unheard.record(values)
         step = values.pop("step", math.nan)
         tokens = values.pop("tokens", step * self.step_tokens)
         self._facts |= {k: v for k, v in values.items() if k in ("params", "flops_per_token")}
@@ -134,7 +141,8 @@ class Heard:
         A parameter count that contradicts the YAML is noted.
         """
         if not self._final:
-            raise TrialFailedError(f"the trainer never wrote {self._wanted}{self._said}")
+            advice = self._unheard.advice
+            raise TrialFailedError(f"the trainer never wrote {self._wanted}; {advice}{self._said}")
         at = self._final["tokens"]
         at = self.tokens if math.isnan(at) and self.names.final else at
         if at and at < self.trial.tokens - self._slack - (self._gap if at == self.tokens else 0):

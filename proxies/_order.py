@@ -87,6 +87,16 @@ class Order:
         shards, windows = zip(*parts, strict=True)
         return np.concatenate(shards), np.concatenate(windows)
 
+    def group(self, place: int) -> tuple[int, int, Ints]:
+        """Return the first place of the group around ``place``, the first behind it, its shards."""
+        epoch, within = divmod(place, self.total)
+        laid = self._laid_out(epoch)
+        group = int(np.searchsorted(laid.group_ends, within, side="right"))
+        begin, end = (int(laid.group_ends[group - 1]) if group else 0), int(laid.group_ends[group])
+        first, last = np.searchsorted(laid.shard_ends, [begin, end - 1], side="right")
+        before = epoch * self.total
+        return before + begin, before + end, laid.shards[first : last + 1]
+
     def _within(self, epoch: int, places: Ints) -> tuple[Ints, Ints]:
         laid = self._laid_out(epoch)
         groups = np.searchsorted(laid.group_ends, places, side="right")

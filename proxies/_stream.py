@@ -109,6 +109,19 @@ class Stream:
             )
         return tokens
 
+    def fetch(self, number: int) -> None:
+        """Bring a shard onto this machine, behind whatever is read just now. Raises DataError."""
+        shard = self.selection.shards[number]
+        with self._lock:  # a reader that waits for a shard of its own goes first
+            pass
+        os.close(self.cache.open(shard.place, shard.check))
+
+    def close(self, shards: Ints) -> None:
+        """Close shards that will not be read for long; they are opened again when they are."""
+        with self._lock:
+            for number in set(shards.tolist()) & set(self._open):
+                os.close(self._open.pop(number))
+
     def _read_into(self, row: npt.NDArray[Any], number: int, window: int) -> None:
         descriptor, at, size = self._span(number, window)
         if os.preadv(descriptor, [row.data], at) != size:

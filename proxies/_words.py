@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ FIELDS += ("weight_decay", "beta1", "beta2", "clip")
 """Placeholders that are fields of the trial."""
 
 DERIVED = ("schedule", "decay_ratio", "decay_tokens", "warmup_steps", "decay_steps")
-PLACES = ("checkpoint_dir", "out", "device")
+PLACES = ("checkpoint_dir", "out", "device", "port")
 CONTEXT = ("context", "batch_seqs")
 """Words there are where ``context`` is given beside argv; a size may state its own context."""
 
@@ -62,6 +63,13 @@ def known_words(shape: Mapping[str, Any], context: int | None) -> set[str]:
             "call it something else"
         )
     return own | set(shape)
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens at."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def spell(value: object) -> str:

@@ -17,7 +17,6 @@ import glob
 import math
 import os
 import shutil
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,12 +27,14 @@ from planner._secrets import hide, secrets_of
 from planner.errors import SpaceError
 from planner.proxies._child import Child, running
 from planner.proxies._command_options import Options
+from planner.proxies._ending import ended, not_started, told_in
 from planner.proxies._heard import BadReportError, Heard, TrialFailedError
 from planner.proxies._reports import Files
 from planner.proxies._words import (
     NoSequencesError,
     Template,
     fill,
+    free_port,
     known_words,
     placeholders,
     trial_words,
@@ -41,9 +42,6 @@ from planner.proxies._words import (
 from planner.proxy import Context, Outcome, Preempted
 from planner.run import Status, Trial
 from planner.shape import Size, size_from_mapping
-
-TAIL = 400
-"""Characters of the trainer's stderr kept in a failed run's note."""
 
 READING_SHARE = 0.1
 """Of the time at most that is spent reading report files again while the trainer runs."""
@@ -60,8 +58,9 @@ class CommandProxy:
     are run again. ``context`` fills ``{context}`` and ``{batch_seqs}``. ``data`` is not read: argv
     names it. ``reports`` is a file (.csv, .tsv, else JSON lines) or a TensorBoard folder, or a
     pattern of them, and ``map`` gives {their name: our name}; ours are tokens, step, loss,
-    final_loss, loss_se, params, flops_per_token, lr, grad_norm. ``step_tokens`` are the tokens of
-    one step of the reports, the trial's batch by default. ``resume_argv`` are words added where
+    final_loss, loss_se, params, flops_per_token, lr, grad_norm. ``lines`` describe lines of plain
+    text that are reports (``_lines``). ``step_tokens`` are the tokens of one step of the reports,
+    the trial's batch by default. ``resume_argv`` are words added where
     ``{out}`` holds states of an earlier attempt: something that matches ``resume_when``, the newest
     of it is ``{latest}``. ``env`` and ``cwd`` may hold placeholders too. After ``timeout_minutes``
     a trial has failed. Raises SpaceError for what it does not understand.
@@ -77,6 +76,7 @@ class CommandProxy:
         shell: bool = False,
         reports: str | None = None,
         map: Mapping[str, str] | None = None,
+        lines: str | Sequence[str] | None = None,
         step_tokens: float | None = None,
         resume_argv: str | Sequence[str] | None = None,
         resume_when: str | None = None,
@@ -86,7 +86,12 @@ class CommandProxy:
     ) -> None:
         del data
         given: dict[str, Any] = {"reports": reports, "map": map, "step_tokens": step_tokens}
-        given |= {"resume_argv": resume_argv, "resume_when": resume_when, "env": env}
+        given |= {
+            "lines": lines,
+            "resume_argv": resume_argv,
+            "resume_when": resume_when,
+            "env": env,
+        }
         given |= {"cwd": cwd, "timeout_minutes": timeout_minutes}
         self.options = Options.read(given)
         self.template = Template.of(argv, shell=shell)
@@ -167,7 +172,8 @@ class _Attempt:
         options = proxy.options
         book = ctx.checkpoint_dir / "reports.jsonl" if options.resume_argv else None
         step_tokens = options.step_tokens or trial.batch_tokens
-        self.heard = Heard(trial, ctx, options.names, step_tokens, book)
+        self.code: int | None = None
+        self.heard = Heard(trial, ctx, options.names, step_tokens, book, options.lines)
 
     def run(self, size: Size, latest: Path | None) -> Outcome:
         """Start the trainer, from its ``latest`` state if there is one, and hear it to its end."""
@@ -175,18 +181,18 @@ class _Attempt:
         if latest:
             heard.goes_on()
         try:
-            code = self._listen(latest)
+            self.code = self._listen(latest)
             if heard.diverged:
                 note = f"the loss is not finite after {heard.tokens:.0f} tokens"
                 return Outcome(Status.DIVERGED, math.nan, math.nan, int(heard.tokens), note)
-            if code:
-                raise TrialFailedError(f"the trainer {_ending(code)}")
+            if self.code:
+                raise TrialFailedError(f"the trainer {ended(self.code)}")
             if self.rank:
                 return Outcome(Status.DONE, math.nan, math.nan, self.trial.tokens)
             heard.ends()
             return heard.outcome(size)
         except (BadReportError, NoSequencesError, TrialFailedError) as error:
-            note = f"{error}{self._tail()}"
+            note = f"{error}{told_in(self.log, crashed=bool(self.code))}"
             return Outcome(Status.FAILED, math.nan, math.nan, int(heard.tokens), note)
 
     def _listen(self, latest: Path | None) -> int | None:
@@ -197,6 +203,8 @@ class _Attempt:
             "latest": latest,
         }
         words |= {"checkpoint_dir": self.out, "out": self.out}
+        if "port" in self.proxy.used:
+            words["port"] = os.environ.get("MASTER_PORT") or free_port()
         argv, values = self.proxy.template.filled(words, options.resume_argv if latest else ())
         own = {name: fill(value, words) for name, value in options.env.items()}
         cwd = fill(options.cwd, words) or None
@@ -207,7 +215,7 @@ class _Attempt:
             with running(argv, self.log, env=os.environ | own | values, cwd=cwd) as child:
                 self._hear(child, files)
         except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-            raise TrialFailedError(_not_started(argv[0], cwd, error)) from None
+            raise TrialFailedError(not_started(argv[0], cwd, error)) from None
         finally:
             self._hide_secrets()
         return child.process.returncode
@@ -247,21 +255,3 @@ class _Attempt:
             text = stream.read().decode("utf-8", "replace")
         known = {"argv": self.proxy.template.argv, "env": dict(self.proxy.options.env)}
         self.log.write_text(hide(text, secrets_of(known)), encoding="utf-8")
-
-    def _tail(self) -> str:
-        text = self.log.read_text(encoding="utf-8").strip() if self.log.is_file() else ""
-        return f"; stderr ends: {text[-TAIL:]}" if text else ""
-
-
-def _not_started(program: str, cwd: str | None, error: OSError) -> str:
-    if cwd and not Path(cwd).is_dir():
-        return f"there is no folder {cwd}, which `cwd` names"
-    if isinstance(error, FileNotFoundError):
-        return f"there is no program `{program}`; the first word of argv names it"
-    return f"`{program}` cannot be run: {error.strerror}; the first word of argv names it"
-
-
-def _ending(code: int) -> str:
-    if code > 0:
-        return f"ended with exit code {code}"
-    return f"was killed by signal {-code} ({signal.strsignal(-code)})"

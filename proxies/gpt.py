@@ -218,7 +218,8 @@ class GptProxy:
         shape = self.model_shape(trial.shape)
         factors = self.parametrization.at(shape.width, shape.layers, shape.head_dim)
         model = Gpt(shape, trial.seed, device, factors)
-        batches = Batches(self.corpus.train, self.context, trial.seed, self.corpus.epochs)
+        drawn = trial.tokens // self.context
+        batches = Batches(self.corpus.train, self.context, trial.seed, self.corpus.epochs, drawn)
         tokens = self.micro_tokens or (MICRO_TOKENS if device == "cpu" else trial.batch_tokens)
         micro, bf16 = max(1, tokens // self.context), self._bf16(device)
         stepper = Stepper(model, trial, batches, micro=micro, bf16=bf16, optimizer=self.optimizer)

@@ -6,7 +6,8 @@ import json
 import shutil
 
 from planner.curves import read_curves
-from planner.schedules import schedule_file, schedule_of
+from planner.decide.schedule import schedule_decision
+from planner.schedules import UNTOLD, is_told, schedule_file, schedule_of
 from planner.study import conclude, read_study
 
 
@@ -54,3 +55,14 @@ def test_a_damaged_curve_is_said_and_stops_no_plan(copied):
     (told,) = (one for one in found.findings if one.code == "curves-unread")
     assert damaged.name in told.what
     assert found.schedule.why_not == "the folder holds no curves that can be read"
+
+
+def test_a_command_that_is_not_told_the_schedule_is_no_evidence_of_it():
+    silent = {"proxy": "command", "argv": ["train", "--lr", "{lr}"]}
+    assert not is_told(silent)
+    assert is_told({"proxy": "gpt"})
+    assert is_told(silent | {"argv": ["train", "--cooldown={decay_steps}"]})
+    assert is_told(silent | {"env": {"KIND": "{schedule}"}})
+    reason = schedule_decision(UNTOLD, 1e9).reason
+    assert "which the runs were not told to follow" in reason
+    assert "the trainer's own schedule" in reason

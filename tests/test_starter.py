@@ -105,6 +105,11 @@ def test_a_draft_is_no_search_space_before_its_sizes_are_counted(tmp_path):
         assert todo in text
 
 
+def test_a_port_of_the_command_becomes_one_of_the_trial(tmp_path):
+    space, _ = drafted(tmp_path, "accelerate launch --main_process_port 29500 t.py --lr 1e-3")
+    assert space.proxy.options["argv"][3] == "{port}"
+
+
 def test_a_batch_in_sequences_of_unknown_length_is_not_guessed(tmp_path):
     space, text = drafted(tmp_path, "t --lr 1e-3 --max_steps 10 --batch_size 8 --lr_max x --seed s")
     assert space.proxy.options["argv"][5:7] == ["--batch_size", "8"]

@@ -59,7 +59,8 @@ def _training(stage: Stage) -> Iterator[Finding]:
         yield warning(
             "no-reports",
             "The trial never called ctx.report: no curve, no progress, and it cannot be stopped.",
-            "report tokens and train loss about a hundred times a trial",
+            "report tokens and train loss about a hundred times a trial; a command prints lines "
+            'such as {"step": 8, "loss": 5.1}, or names its log with `reports` or `lines`',
         )
     elif any(b <= a for a, b in pairwise(told)):
         yield blocking("reports", "The tokens of the reports do not rise from one to the next.")
@@ -73,7 +74,8 @@ def _training(stage: Stage) -> Iterator[Finding]:
         yield warning(
             "loss-se",
             f"loss_se is {outcome.loss_se}: nothing says how sure the evaluation is.",
-            "state the standard error of the evaluation set's mean loss, 0 if it is exact",
+            "state the standard error of the evaluation set's mean loss, 0 if it is exact; a "
+            "command prints it as `loss_se` beside `final_loss`",
         )
 
 
@@ -85,7 +87,8 @@ def _parameters(stage: Stage) -> Iterator[Finding]:
             "params-unseen",
             "The trial's metrics hold no `params`, so the stated size could not be held against "
             "the model.",
-            "put the number of parameters that were trained into Outcome.metrics",
+            "put the number of parameters that were trained into Outcome.metrics; a command "
+            'prints it, {"params": 124e6}',
         )
     elif not any(abs(counted / stated - 1) <= PARAMS_TOLERANCE for stated in _counts(size)):
         stated_ = ", ".join(f"{stated:.4g}" for stated in _counts(size))

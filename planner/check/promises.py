@@ -32,7 +32,8 @@ def _resume(stage: Stage) -> Iterator[Finding]:
         yield info(
             "no-resume",
             "The proxy does not declare `resume`: an interrupted trial starts again from step 0.",
-            "save in ctx.checkpoint_dir when ctx.report raises Preempted; load it at the start",
+            "save in ctx.checkpoint_dir when ctx.report raises Preempted; load it at the start; of "
+            "a command, say with resume_argv what lets it go on from {out}",
         )
         return
     stage.rehearse("resume", stage.trial, stop_at=stage.trial.tokens / 2)

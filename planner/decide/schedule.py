@@ -23,6 +23,7 @@ USUAL_REASON = (
     "The schedule every proxy was trained with, so that losses mean the same; its cooldown can "
     "start earlier or later when the token budget changes"
 )
+NOT_TRIED = "The usual schedule, which the runs were not told to follow"
 UNIT = "share of the tokens in the cooldown"
 
 
@@ -57,7 +58,8 @@ def schedule_decision(evidence: ScheduleEvidence, tokens: float) -> Decision:
     fit, best = evidence.fit, evidence.best(tokens)
     usual = Estimate.exactly(USUAL.fraction)
     if fit is None or best is None:
-        reason = f"{USUAL_REASON}. Whether another ends lower is not known: {evidence.why_not}."
+        why = USUAL_REASON if evidence.own else NOT_TRIED
+        reason = f"{why}. Whether another ends lower is not known: {evidence.why_not}."
         return Decision("schedule", usual, UNIT, reason, label=USUAL_LABEL)
     gain = best.gain
     found = (

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from planner.decide.schedule import USUAL_LABEL, judged, label_of
+from planner.decide.schedule import NOT_TRIED, USUAL_LABEL, judged, label_of
 from planner.estimate import Estimate
 from planner.fit.schedule import USUAL, BestSchedule, Cooldown, ScheduleFit
 from planner.plan.plan import Plan
@@ -29,7 +29,8 @@ def schedule(study: ReportInput) -> Section:
         return Section(TITLE, (_of_plan(study.plan),))
     fit, best = evidence.fit, evidence.best(study.plan.decision("tokens").estimate.value)
     if fit is None or best is None:
-        usual = f"{USUAL_LABEL}. {SAME} Whether another ends lower is not known:"
+        said = SAME if evidence.own else f"{NOT_TRIED}."
+        usual = f"{USUAL_LABEL}. {said} Whether another ends lower is not known:"
         return Section(TITLE, (Paragraph(f"{usual} {evidence.why_not}.", "Recommended:"),))
     told = [f"{label_of(best.recommended)}.", _evidence(study, fit), _gain(study, fit, best)]
     told.append(SAME if best.tie else _uncorrected(best.gain))

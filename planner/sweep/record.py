@@ -3,13 +3,14 @@
     spent = FLOPs per token * (tokens - where it began + tokens passed that trained nothing)
 
 An attempt begins where its fork does, or at the state it resumed from. A round of which more than
-half failed ends the sweep.
+half failed ends the sweep, and so does one after the grid of learning rates if nothing but
+divergence has come of the sweep so far: no learning rate helps then.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from planner.errors import TooManyFailuresError
 from planner.proxy import Outcome
@@ -42,6 +43,25 @@ def run_of(trial: Trial, size: Size, event: Ended | Died) -> Run:
         attempt=event.attempt,
         metrics=outcome.metrics,
     )
+
+
+GRIDS = ("finder", "lr_batch")
+"""Stages that look for a learning rate; they go on to lower ones by themselves."""
+
+
+def refuse_divergence(step: Round, runs: Collection[Run]) -> None:
+    """Refuse to go on from a ``step`` if all ``runs`` so far diverged. Raises TooManyFailuresError.
+
+    Rounds of ``GRIDS`` may.
+    """
+    diverged = [run for run in runs if run.status is Status.DIVERGED]
+    if step.stage not in GRIDS and len(diverged) == len(runs) > 0:
+        rates = sorted(run.trial.lr for run in diverged)
+        raise TooManyFailuresError(
+            f"all {len(runs)} trials so far diverged, at learning rates from {rates[0]:.3g} to "
+            f"{rates[-1]:.3g}; the last says: {diverged[-1].note[:300]}. Lower `lr`, or look for "
+            "what makes the loss not finite at any learning rate: the data, the precision"
+        )
 
 
 def refuse_failures(step: Round, runs: Sequence[Run]) -> None:

@@ -34,7 +34,7 @@ from planner.sweep.events import (
 )
 from planner.sweep.limits import GRACE_SECONDS, Limits, Load
 from planner.sweep.pace import Work
-from planner.sweep.record import refuse_failures, run_of
+from planner.sweep.record import refuse_divergence, refuse_failures, run_of
 from planner.sweep.resources import resources_of
 from planner.sweep.stacks import TAKE_STACKS, calls_of
 from planner.sweep.stop import LEAVE_SECONDS, StopWish
@@ -107,6 +107,7 @@ class RoundRunner:
                 raise KeyboardInterrupt
         keys = [trial.key(self._bench.recipe) for trial in step.trials]
         refuse_failures(step, [self._ledger.runs[key] for key in keys])
+        refuse_divergence(step, self._ledger.runs.values())
 
     @property
     def _loads(self) -> list[Load]:

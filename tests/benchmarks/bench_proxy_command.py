@@ -109,13 +109,18 @@ def _environment(name: str, folder: Path) -> Path | None:
     """Return the interpreter of a trainer's environment, made if need be; None where it cannot."""
     place = folder / f"venv-{name}"
     python, ready = place / "bin/python", place / "ready"
-    if not ready.exists():
+    if ready.exists():
+        return python
+    began = time.monotonic()
+    try:
         venv.create(place, with_pip=True, clear=True)
         install = [str(python), "-m", "pip", "install", "--quiet", *PACKAGES[name]]
-        if subprocess.run(install).returncode:
-            print(f"{name}: skipped, its environment could not be installed")
-            return None
-        ready.touch()
+        subprocess.run(install, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"{name}: skipped, its environment could not be installed: {error}")
+        return None
+    ready.touch()
+    print(f"{name}: an environment of its own in {(time.monotonic() - began) / 60:.1f} minutes")
     return python
 
 

@@ -2,7 +2,8 @@
 
 Run as ``python -m tests.benchmarks.bench_proxy_data [GB]``. It writes shards of 100 MB into a
 temporary folder (TMPDIR), reads them in processes of their own, kills one, and removes all it
-wrote. "cold" is after the kernel was told to forget the files; the disk decides it.
+wrote. "cold" is after the kernel was told to forget the files; the disk decides it. Remote shards
+are read from a store that is a folder here and delivers ``LINE`` bytes a second.
 """
 
 from __future__ import annotations
@@ -16,15 +17,20 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from planner.proxies._data import Batches, Corpus, prepare
+from planner.proxies._fetch_ahead import FetchAhead
 from planner.proxies._stream import Stream
 
 SHARD = 100_000_000
@@ -37,6 +43,12 @@ SECONDS = 6.0
 
 CPU_DEMAND, GPU_DEMAND = 277e3, 1e6
 """Tokens/s: the fastest compiled stack on one core (issue 6), and a GPU on a small model."""
+
+LINE = 5e6
+"""Bytes a second that the remote store delivers: a shard of ``REMOTE_SHARD`` in one second."""
+
+REMOTE_SHARD, REMOTE_SHARDS, STEP_SECONDS = 5_000_000, 12, 1.2 / 152
+"""Training takes 1.2 times as long on a shard (152 batches) as fetching it."""
 
 SAMPLE_BATCHES = 3_000
 KILLED_AFTER = 1_111
@@ -143,6 +155,51 @@ def tokenise(folder: str, megabytes: int, cache: str) -> dict[str, float]:
     }
 
 
+class Slow(LocalFileSystem):
+    """A folder of this machine as a store behind a line of ``LINE`` bytes a second."""
+
+    protocol = "slow"
+
+    def get_file(self, path: str, target: str, **more: Any) -> None:
+        time.sleep(self.size(path) / LINE)
+        super().get_file(path, target, **more)
+
+
+def remote(folder: str, cache: str, ahead: bool) -> dict[str, float]:
+    """Train (asleep) on all shards of the slow store; return how long it waited for data."""
+    fsspec.register_implementation("slow", Slow)
+    data = {"shards": f"slow://{folder}/*.bin", "vocab": VOCAB, "cache": 5 * REMOTE_SHARD}
+    corpus = prepare(data, context=CONTEXT, cache=Path(cache))
+    batches = Batches(corpus.train, CONTEXT, seed=1)
+    deaf = nullcontext() if ahead else mock.patch.object(FetchAhead, "reading")
+    largest, began = 0, time.perf_counter()
+    with deaf:
+        for start in range(0, len(batches) - BATCH, BATCH):
+            batches.at(start, BATCH)
+            time.sleep(STEP_SECONDS)
+            if not start % (20 * BATCH):
+                held = Path(cache, "fetched").iterdir()
+                largest = max(largest, sum(path.stat().st_size for path in held))
+    seconds = time.perf_counter() - began
+    return {"waited": batches.waited, "seconds": seconds, "disk": largest / 1e6}
+
+
+def remote_shards(folder: Path) -> None:
+    """Print what fetching ahead saves where the line is about as fast as the training."""
+    store = folder / "store"
+    store.mkdir()
+    for i in range(REMOTE_SHARDS):
+        tokens = np.random.default_rng(i).integers(0, VOCAB, REMOTE_SHARD // 2, dtype=np.uint16)
+        tokens.tofile(store / f"{i:02}.bin")
+    for name, ahead in (("fetched when read", False), ("fetched ahead", True)):
+        told = alone(remote, str(store), str(folder / f"remote-{ahead}"), ahead)
+        print(
+            f"{REMOTE_SHARDS} remote shards of {REMOTE_SHARD / 1e6:.0f} MB at {LINE / 1e6:.0f} "
+            f"MB/s, {name}: {told['waited']:.1f} of {told['seconds']:.1f} s waited for data, at "
+            f"most {told['disk']:.0f} MB on the disk (cache {5 * REMOTE_SHARD / 1e6:.0f})"
+        )
+
+
 def alone(act: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -180,6 +237,7 @@ def report(folder: Path, gigabytes: float) -> None:
             f"{told['cold'] / demand:.1f} times that"
         )
     print("resume:", resumed(str(folder / "????.bin"), str(folder / f"cache{count}")))
+    remote_shards(folder)
     for megabytes in (80, 240):
         place = folder / f"text{megabytes}"
         place.mkdir()

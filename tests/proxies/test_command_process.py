@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
 import sys
 import textwrap
 import time
@@ -21,7 +18,7 @@ from planner.proxy import Preempted, ProxySpec
 from planner.run import Status, Trial
 from planner.sweep.events import Died, Job
 from planner.sweep.worker import run_job
-from tests.proxies.test_command import _alive, _wait_for
+from tests.proxies.killed_worker import alive, killed_worker, wait_for
 
 TRIAL = Trial("x", {"params": 2e4}, 4000, 100, 0.01, 200)
 
@@ -97,25 +94,12 @@ def test_what_a_trainer_leaves_behind_is_neither_waited_for_nor_left(ctx):
     assert python(ORPHAN).train(TRIAL, ctx).loss == 1.5
     assert time.monotonic() - began < 20
     pid = int((ctx.checkpoint_dir / "out/pid").read_text())
-    _wait_for(lambda: not _alive(pid))
+    wait_for(lambda: not alive(pid))
 
 
 def test_a_killed_worker_takes_the_sessions_of_its_trainer_along(tmp_path):
-    argv = python(ORPHAN + "time.sleep(60)").template.argv
-    worker = f"""
-from pathlib import Path
-from types import SimpleNamespace
-from planner.proxies.command import CommandProxy
-from planner.run import Trial
-calls = dict(report=lambda **k: None, heed=lambda: None)
-ctx = SimpleNamespace(checkpoint_dir=Path({str(tmp_path)!r}), device="cpu", **calls)
-trial = Trial("x", {{"params": 2e4}}, 4000, 100, 0.01, 200)
-CommandProxy({{}}, argv={json.dumps(argv)}).train(trial, ctx)
-"""
-    with subprocess.Popen([sys.executable, "-c", worker]) as process:
-        pid = int(_wait_for(lambda: (tmp_path / "out/pid").read_text()))
-        process.send_signal(signal.SIGKILL)
-    _wait_for(lambda: not _alive(pid))
+    pid = killed_worker(python(ORPHAN + "time.sleep(60)").template.argv, tmp_path)
+    wait_for(lambda: not alive(pid))
 
 
 def test_a_trainer_that_hears_no_sigterm_is_killed_and_a_time_limit_holds(ctx):

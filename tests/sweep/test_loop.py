@@ -149,6 +149,21 @@ def test_a_proxy_that_always_fails_stops_the_sweep(tmp_path):
         run_sweep(setup, ledger, InlineExecutor, Silence())
 
 
+def test_a_proxy_that_always_diverges_stops_the_sweep_after_its_grid(tmp_path):
+    path = tmp_path / "diverging.py"
+    code = "        return Outcome(Status.DIVERGED, math.nan, math.nan, 10, 'loss nan at 10')\n"
+    code = FAILING.replace('        raise ValueError("the cluster\'s disk is gone")\n', code)
+    imports = "import math\nfrom planner.proxy import Outcome\nfrom planner.run import Status\n"
+    path.write_text(imports + code)
+    setup = prepare(small_space(tmp_path, f"proxy.name={path}:Failing", "stages.finder=off"))
+    with Ledger.open(tmp_path / "study") as ledger:
+        with pytest.raises(TooManyFailuresError, match=r"all \d+ trials so far diverged, at learn"):
+            run_sweep(setup, ledger, InlineExecutor, Silence())
+        stages = [run.trial.stage for run in ledger.runs.values()]
+        assert "lr_batch" in stages
+        assert "ladder" not in stages
+
+
 def test_a_trial_that_fails_on_a_full_disk_is_not_recorded_and_tried_again(tmp_path, monkeypatch):
     path = tmp_path / "failing.py"
     path.write_text(FAILING)
