@@ -30,8 +30,8 @@ class Observations:
 
     ``params`` follows ``n_convention`` (params_matmul | params_non_embedding | params_total |
     unspecified), ``flops`` follows ``flops_convention`` (6N+attn | 6ND | table | counted; the last
-    by a proxy that is no language model). ``least_loss`` is what no run of the study can fall below
-    however large (label smoothing's own floor; 0: nothing known). ``group`` names what is
+    by a proxy that is no language model). ``least_loss`` is what the best of runs tend to
+    (label smoothing's own floor; 0: nothing known). ``group`` names what is
     independent: rows that share a group (forks of one trunk, checkpoints of one run) are resampled
     together.
 

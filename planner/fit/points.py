@@ -63,8 +63,9 @@ class Points:
 
     @property
     def log_least(self) -> float:
-        """Return the log of what E is at least, no more than the least loss; -inf: unknown."""
-        return min(float(np.log(self.least)), float(self.y.min())) if self.least else -np.inf
+        """Return the log of what E is at least; -inf where nothing is known, or a run fell below."""
+        known = 0.0 < self.least < np.exp(self.y.min())
+        return float(np.log(self.least)) if known else -np.inf
 
     @property
     def params(self) -> Floats:
