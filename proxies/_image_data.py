@@ -84,8 +84,8 @@ def _checked(train: Images, validation: Images, copies: int) -> ImageSet:
     missing = sorted(set(range(classes)) - set(train.labels.tolist()))
     if missing:
         raise DataError(
-            f"the class {train.names[missing[0]]} has no training image: classes are numbered without "
-            "gaps and every one needs images; add some, or leave the class out"
+            f"the class {train.names[missing[0]]} has no training image: classes are numbered "
+            "without gaps and every one needs images; add some, or leave the class out"
         )
     if len(validation) < FEWEST_VALIDATION:
         raise DataError(

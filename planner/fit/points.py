@@ -63,7 +63,7 @@ class Points:
 
     @property
     def log_least(self) -> float:
-        """Return the log of what E is at least; -inf where nothing is known, or a run fell below."""
+        """Return the log of what E is at least; -inf: not known, or a run fell below."""
         known = 0.0 < self.least < np.exp(self.y.min())
         return float(np.log(self.least)) if known else -np.inf
 
