@@ -30,8 +30,10 @@ class Observations:
 
     ``params`` follows ``n_convention`` (params_matmul | params_non_embedding | params_total |
     unspecified), ``flops`` follows ``flops_convention`` (6N+attn | 6ND | table | counted; the last
-    by a proxy that is no language model). ``group`` names what is independent: rows that share a
-    group (forks of one trunk, checkpoints of one run) are resampled together.
+    by a proxy that is no language model). ``least_loss`` is what the best of runs tend to
+    (label smoothing's own floor; 0: nothing known). ``group`` names what is
+    independent: rows that share a group (forks of one trunk, checkpoints of one run) are resampled
+    together.
 
     The optional columns serve the doubts of :mod:`planner.fit.check` and the forms that need them;
     left out, they are nan, "" or False in every row. ``epochs`` is tokens / unique_tokens,
@@ -50,6 +52,7 @@ class Observations:
     key: tuple[str, ...]
     n_convention: str = "params_matmul"
     flops_convention: str = "6N+attn"
+    least_loss: float = 0.0
     seed: Floats = field(default_factory=_unknown)
     unique_tokens: Floats = field(default_factory=_unknown)
     epochs: Floats = field(default_factory=_unknown)
@@ -115,5 +118,6 @@ class Observations:
             schedule=np.array([r.trial.schedule.name for r in done], dtype=np.str_),
             flops_convention="counted" if np.isfinite(unique).any() else "6N+attn",
             unique_tokens=unique,
+            least_loss=min((r.metrics.get("least_loss", 0.0) for r in done), default=0.0),
             status=np.array([r.status.value for r in done], dtype=np.str_),
         )

@@ -83,7 +83,10 @@ def _checked(train: Images, validation: Images, copies: int) -> ImageSet:
     classes = len(train.names)
     missing = sorted(set(range(classes)) - set(train.labels.tolist()))
     if missing:
-        raise DataError(f"the class {train.names[missing[0]]} has no training image")
+        raise DataError(
+            f"the class {train.names[missing[0]]} has no training image: classes are numbered "
+            "without gaps and every one needs images; add some, or leave the class out"
+        )
     if len(validation) < FEWEST_VALIDATION:
         raise DataError(
             f"{len(validation)} images are left to judge by, at least {FEWEST_VALIDATION} are "

@@ -91,7 +91,8 @@ def _folder(root: Path, side: int, channels: int) -> Images:
     names = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
     if len(names) < 2:
         raise DataError(
-            f"{root} holds {len(names)} folders; image classes are folders, at least two of them"
+            f"{root} holds {'one folder' if names else 'no folders'}; every class of images is a "
+            "folder of its own, and there are at least two"
         )
     pixels, labels = [], []
     for label, name in enumerate(names):
@@ -139,7 +140,13 @@ def _as_images(path: Path, pixels: npt.NDArray[Any], labels: npt.NDArray[Any]) -
             f"and `labels` {labels.shape} (n,)"
         )
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise DataError(f"{path}: `labels` must be whole numbers from 0 on, not {labels.dtype}")
+        found = f"from {labels.min()}" if labels.dtype.kind == "i" else str(labels.dtype)
+        raise DataError(
+            f"{path}: `labels` must be whole numbers from 0 on, not {found}; "
+            "numpy.unique(labels, return_inverse=True)[1] makes such numbers of any labels"
+        )
+    if labels.max() == 0:
+        raise DataError(f"{path}: every label is 0; a classifier needs at least two classes")
     if pixels.dtype.kind == "f":
         if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
             raise DataError(f"{path}: `images` of floats must lie between 0 and 1")

@@ -30,7 +30,9 @@ from planner.errors import UsageError
 from planner.finding import Finding, Severity
 from planner.ledger import Ledger
 from planner.proxy import CoordinateProxy, Proxy, ProxySpec, load_proxy
+from planner.run import UNIQUE
 from planner.space import SearchSpace
+from planner.words import retold, unit_of
 
 SCHEMA_VERSION = 1
 AXES = ("width", "depth")
@@ -43,6 +45,8 @@ def check_command(
     """Run the checks (all the proxy can when none is named); print them, write check.json."""
     spec = ProxySpec(space.proxy.name, space.data, space.proxy.options)
     proxy, every = load_proxy(spec), not (coordinate or transfer)
+    for unique in space.horizons.unique:  # a proxy refuses more than its data hold
+        proxy.size({**space.shapes[0], UNIQUE: unique})
     findings: list[Finding] = []
     slopes: list[AxisSlopes] = []
     if coordinate or (every and ABLE in proxy.capabilities):
@@ -50,6 +54,7 @@ def check_command(
         findings += found
     if transfer or every:
         findings.append(check_transfer(space, proxy, folder))
+    findings = [retold(finding, unit_of(proxy.recipe())) for finding in findings]
     data = _as_data(findings, slopes)
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(data, indent=1, allow_nan=False) + "\n"

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from planner.finding import Finding, Severity
 from planner.fit.decay import fit_decay
 from planner.fit.engine import fit_loss
 from planner.fit.held_out import Judgement, Prediction, judge
@@ -26,6 +27,9 @@ from planner.run import Run
 from planner.words import unit_of
 
 RunsByStage = Mapping[str, Sequence[Run]]
+
+CHANCE = 2.0
+"""Times the replicates' scatter up to which that about the law is taken for chance."""
 
 NO_RECIPE: Mapping[str, Any] = MappingProxyType({})
 
@@ -74,8 +78,27 @@ def fit_loss_of(runs: RunsByStage, hyper: HyperFit, judgement: Judgement | None 
         fit = replace(fit, unique_tokens=unique)
     if hyper.seed_noise is not None:
         seeds = hyper.sigma_seed / float(np.median(observations.loss))
-        fit = replace(fit, sigma=max(fit.sigma, seeds))
+        told = tuple(_beside_seeds(found, fit.sigma, seeds) for found in fit.findings)
+        fit = replace(fit, sigma=max(fit.sigma, seeds), findings=told)
     return fit if judgement is None else fit.widened(judgement.widen)
+
+
+def _beside_seeds(found: Finding, scatter: float, seeds: float) -> Finding:
+    """Hold the doubt about scatter against what own replicates show; both are sd of ln loss."""
+    if found.code != "large-scatter":
+        return found
+    what = (
+        f"The runs scatter {scatter:.1%} about the law; runs repeated with other seeds scatter "
+        f"{seeds:.1%}"
+    )
+    if scatter > CHANCE * seeds:
+        return replace(found, what=f"{what}: another column decides the rest, or the law's form.")
+    return Finding(
+        found.code,
+        Severity.INFO,
+        f"{what}: mostly chance, which the intervals hold.",
+        "longer or wider runs, whose losses hang less on their seeds",
+    )
 
 
 def _whole_data(observations: Observations) -> float | None:

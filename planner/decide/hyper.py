@@ -157,6 +157,7 @@ def _fitted(run: _Planned) -> tuple[Decision, ...]:
     hyper, chosen = run.hyper, run.chosen
     keys = tuple(sorted({key for cell in hyper.cells for key in cell.keys}))
     share = f"own runs carry {hyper.own_share:.0%} of the law's precision"
+    depth = hyper.depth(run.size, run.tokens)
     steps = _warmup_steps(
         hyper.warmup, run.size, run.tokens, batch_tokens=chosen.batch_tokens, lr=chosen.lr
     )
@@ -167,8 +168,8 @@ def _fitted(run: _Planned) -> tuple[Decision, ...]:
             "tokens per step",
             "The power of two (in sequences) nearest to the batch with the lowest loss at this "
             f"horizon, which grows with the tokens; a factor of two off costs "
-            f"{hyper.batch_regret(np.log(2)):.2g} nats; own runs carry {hyper.own_share_batch:.0%} "
-            "of its law's precision.",
+            f"{hyper.batch_regret(np.log(2), depth):.2g} nats; own runs carry "
+            f"{hyper.own_share_batch:.0%} of its law's precision.",
             keys,
         ),
         Decision(
@@ -177,8 +178,8 @@ def _fitted(run: _Planned) -> tuple[Decision, ...]:
             "peak learning rate",
             "The fitted optimum at this size, horizon and batch (never moved over tokens without "
             "the batch), a quarter of its sd to the low side, away from divergence; half the "
-            f"optimum costs {hyper.regret(-np.log(2)):.2g} nats, twice "
-            f"{hyper.regret(np.log(2)):.2g}; {share}.",
+            f"optimum costs {hyper.regret(-np.log(2), depth):.2g} nats, twice "
+            f"{hyper.regret(np.log(2), depth):.2g}; {share}.",
             keys,
         ),
         Decision(

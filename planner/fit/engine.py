@@ -93,7 +93,8 @@ def _able(name: str, observations: Observations) -> Law:
 def _points(observations: Observations, law: Law, weights: Floats, slack: Floats) -> Points:
     extra = getattr(observations, law.extra) if law.extra else None
     columns = observations.params, observations.tokens, observations.loss
-    return Points.of(*columns, weights, slack, extra)
+    points = Points.of(*columns, weights, slack, extra)
+    return replace(points, least=observations.least_loss)
 
 
 def _assemble(

@@ -57,6 +57,8 @@ class HyperFit:
     warmup: WarmupFit
     findings: tuple[Finding, ...]
     decay: DecayFit = RULE
+    depth_slope: float = 0.0
+    """Exponent in N D of the curvatures, which are those at the anchor."""
 
     @property
     def own_share(self) -> float:
@@ -116,14 +118,19 @@ class HyperFit:
         uniforms, normals = even_draws(draws, seed)
         return np.asarray(self.batch_law.draws(tokens, uniforms) + spread * normals)
 
-    def regret(self, log_lr_error: float) -> float:
+    def depth(self, size: Size, tokens: float) -> float:
+        """Return how deep basins are at a size and horizon, as a share of the anchor's."""
+        away = self._params(size) * tokens / (self.prior.params * self.prior.tokens)
+        return float(away**self.depth_slope)
+
+    def regret(self, log_lr_error: float, depth: float = 1.0) -> float:
         """Return what a learning rate exp(log_lr_error) times the best one costs, in nats."""
         k = self.k_low if log_lr_error < 0 else self.k_high
-        return k.value * log_lr_error**2
+        return depth * k.value * log_lr_error**2
 
-    def batch_regret(self, log_batch_error: float) -> float:
+    def batch_regret(self, log_batch_error: float, depth: float = 1.0) -> float:
         """Return what a batch exp(log_batch_error) times the best one costs, in nats."""
-        return self.k_batch.value * log_batch_error**2
+        return depth * self.k_batch.value * log_batch_error**2
 
     def known_regret(self, size: Size, tokens: float, batch_tokens: float, lr: float) -> float:
         """Return what a run's lr and batch are known to cost, nats: at the laws' means.
@@ -134,7 +141,8 @@ class HyperFit:
         best = self.lr_law.predict(self._params(size), tokens, batch_tokens)[0]
         batch = self.batch_law.level + self.batch_law.slope * np.log(tokens / self.batch_law.tokens)
         off_batch = float(np.log(batch_tokens) - batch.mean())
-        return self.regret(float(np.log(lr) - best)) + self.batch_regret(off_batch)
+        depth = self.depth(size, tokens)
+        return self.regret(float(np.log(lr) - best), depth) + self.batch_regret(off_batch, depth)
 
     def regret_draws(
         self, size: Size, tokens: float, batch_tokens: float, lr: float, *, draws: int = DRAWS
@@ -146,7 +154,8 @@ class HyperFit:
         off_lr = np.log(lr / self.lr_draws(size, tokens, batch_tokens, draws=draws))
         off_batch = np.log(batch_tokens / self.batch_draws(size, tokens, draws=draws))
         k = np.where(off_lr < 0, self.k_low.value, self.k_high.value)
-        return np.asarray(k * off_lr**2 + self.k_batch.value * off_batch**2, dtype=np.float64)
+        cost = k * off_lr**2 + self.k_batch.value * off_batch**2
+        return np.asarray(self.depth(size, tokens) * cost, dtype=np.float64)
 
     def _params(self, size: Size) -> float:
         return float(getattr(size, self.n_convention))
@@ -183,6 +192,7 @@ class HyperFit:
             "batch_sweeps": [sweep.to_json() for sweep in self.batch_sweeps],
             "warmup": self.warmup.to_json(),
             "decay": self.decay.to_json(),
+            **({"depth_slope": self.depth_slope} if self.depth_slope else {}),
             "findings": [finding.to_json() for finding in self.findings],
         }
 
@@ -206,4 +216,5 @@ class HyperFit:
             warmup=WarmupFit.from_json(data["warmup"]),
             findings=tuple(Finding.from_json(finding) for finding in data["findings"]),
             decay=DecayFit.from_json(data["decay"]) if "decay" in data else RULE,
+            depth_slope=data.get("depth_slope", 0.0),
         )

@@ -170,10 +170,11 @@ class PowerSum:
     def box(self, points: Points) -> tuple[Floats, Floats]:
         """Return the bounds of phi: no term below FLOOR of the least loss, none above the largest.
 
-        E may exceed the least loss: one low outlier must not decide it.
+        E may exceed the least loss: one low outlier must not decide it. It is no less than what
+        is known of it.
         """
         floor, top = np.log(FLOOR) + points.y.min(), points.y.max()
-        low = np.array([floor, floor, floor, BOUNDS[0], BOUNDS[0]])
+        low = np.array([max(floor, points.log_least), floor, floor, BOUNDS[0], BOUNDS[0]])
         high = np.array([top, top, top, BOUNDS[1], BOUNDS[1]])
         first = [self.free.index(p) for p in range(self.n_free)]
         return low[first], high[first]

@@ -20,7 +20,8 @@ class Points:
     ``weights`` have a mean of one. ``slack`` is what a residual costs where the law lies below the
     observation, relative to one above: 1 for a plain run, less for one that may be under-tuned
     (its loss is only ever too high), 0 for a censored run, whose loss is an upper bound. ``extra``
-    is a third column some laws need, as it stands (nan where unknown).
+    is a third column some laws need, as it stands (nan where unknown). E is known to be at least
+    ``least`` (0: nothing known).
     """
 
     x: Floats
@@ -31,6 +32,7 @@ class Points:
     extra: Floats
     x0: float
     z0: float
+    least: float = 0.0
 
     def __len__(self) -> int:
         return len(self.y)
@@ -58,6 +60,12 @@ class Points:
             float(x.mean()),
             float(z.mean()),
         )
+
+    @property
+    def log_least(self) -> float:
+        """Return the log of what E is at least; -inf: not known, or a run fell below."""
+        known = 0.0 < self.least < np.exp(self.y.min())
+        return float(np.log(self.least)) if known else -np.inf
 
     @property
     def params(self) -> Floats:

@@ -42,6 +42,11 @@ def owes_nothing(prior: Priors) -> bool:
     return prior.source.startswith(NOTHING)
 
 
+def shrinks(prior: Priors) -> bool:
+    """Say whether basins are believed to become shallower: of samples other than tokens."""
+    return owes_nothing(prior) and prior.log_k_low == DEPTH
+
+
 def is_published(unit: str, optimizer: str) -> bool:
     """Say whether published laws speak of runs that count ``unit`` under an optimizer.
 

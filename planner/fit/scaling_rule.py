@@ -21,21 +21,23 @@ from planner.fit.lr_law import fit_lr_law
 from planner.fit.priors import Priors
 
 RULES = (("linear", 1.0), ("square-root", 0.5))
+SAME_HORIZON = 0.05
+"""Difference of ln tokens within which horizons are the same: 16,000 are 15,872 in steps of 256."""
 TOLD = 0.7
 """Share of the believed sd of ln B_s below which own cells count as having located it."""
 
 
 def batch_exponent(cells: Sequence[Cell], scatter: float) -> tuple[float, float, float] | None:
     """Return m and its interval; None unless a size and horizon has interior cells at 3 batches."""
-    places = sorted({(c.params, c.tokens) for c in cells})
     inside = [c for c in cells if c.basin.interior]
-    batches = [len({c.batch_tokens for c in inside if (c.params, c.tokens) == p}) for p in places]
+    place = [next(i for i, other in enumerate(inside) if _together(c, other)) for c in inside]
+    batches = [len({o.batch_tokens for o in inside if _together(c, o)}) for c in inside]
     if max(batches, default=0) < 3:
         return None
-    kept = [c for c in inside if batches[places.index((c.params, c.tokens))] > 1]
+    kept = [c for c, count in zip(inside, batches, strict=True) if count > 1]
+    at = np.array([p for p, count in zip(place, batches, strict=True) if count > 1])
     weight = 1 / np.hypot([c.basin.sd for c in kept], scatter)
-    at = np.array([places.index((c.params, c.tokens)) for c in kept])
-    levels = np.eye(len(places))[:, np.unique(at)][at]
+    levels = np.eye(len(inside))[:, np.unique(at)][at]
     design = np.column_stack([levels, np.log([c.batch_tokens for c in kept])])
     left, free = design * weight[:, None], len(kept) - design.shape[1]
     y = np.array([c.basin.x for c in kept]) * weight
@@ -44,6 +46,11 @@ def batch_exponent(cells: Sequence[Cell], scatter: float) -> tuple[float, float,
     sd = float(np.sqrt(spread * np.linalg.inv(left.T @ left)[-1, -1]))
     half = float(ndtri((1 + LEVEL) / 2)) * sd
     return float(theta[-1]), float(theta[-1]) - half, float(theta[-1]) + half
+
+
+def _together(a: Cell, b: Cell) -> bool:
+    """Say whether two cells are of one size and horizon, whole steps of their batches apart."""
+    return a.params == b.params and abs(np.log(a.tokens / b.tokens)) < SAME_HORIZON
 
 
 def batch_rule(cells: Sequence[Cell], prior: Priors) -> tuple[Finding, ...]:

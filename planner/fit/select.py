@@ -272,7 +272,7 @@ def _part(points: Points, rows: Flags) -> Points:
         points.slack[rows],
         points.extra[rows],
     )
-    return replace(part, y=points.y[rows])
+    return replace(part, y=points.y[rows], least=points.least)
 
 
 def _calm(errors: Floats, noise: float) -> Floats:

@@ -34,7 +34,7 @@ from planner.fit.cells import (
     seed_noise,
     usable,
 )
-from planner.fit.curvature import pooled, pooled_batch
+from planner.fit.curvature import at_anchor, depth_slope, pooled, pooled_batch
 from planner.fit.hyper_fit import HyperFit
 from planner.fit.joint import joint_laws
 from planner.fit.lr_choice import LrComparison, compare_forms
@@ -42,7 +42,7 @@ from planner.fit.lr_forms import FORMS
 from planner.fit.lr_law import LrLaw, fit_lr_law
 from planner.fit.parametrization import transfer_prior, uncovered
 from planner.fit.priors import PUBLISHED_FLOPS, Priors
-from planner.fit.priors_unpublished import is_published, owes_nothing, unpublished
+from planner.fit.priors_unpublished import is_published, owes_nothing, shrinks, unpublished
 from planner.fit.scaling_rule import batch_rule
 from planner.fit.transfer_findings import form_findings, transfer_findings
 from planner.fit.warmup import fit_warmup
@@ -109,14 +109,17 @@ def _hyper_fit(
     """Complete the laws by curvatures, warmup and findings, beside those ``told``."""
     beliefs, lr_law, batch_law, forms, cells, sweeps = laws
     flops = flops or [*PUBLISHED_FLOPS, 6 * beliefs.params * beliefs.tokens]
+    slope = depth_slope(cells, beliefs) if shrinks(beliefs) else 0.0
+    depths = [at_anchor(cell, beliefs, slope) for cell in cells]
     return HyperFit(
         prior=beliefs,
         lr_law=lr_law,
         lr_forms=forms,
         batch_law=batch_law,
-        k_low=pooled(beliefs.log_k_low, [cell.basin.log_k_low for cell in cells]),
-        k_high=pooled(beliefs.log_k_high, [cell.basin.log_k_high for cell in cells]),
-        k_batch=pooled_batch(beliefs, sweeps),
+        k_low=pooled(beliefs.log_k_low, [low for low, _ in depths]),
+        k_high=pooled(beliefs.log_k_high, [high for _, high in depths]),
+        k_batch=pooled_batch(beliefs, sweeps, slope),
+        depth_slope=slope,
         seed_noise=noise[0],
         sigma_seed=noise[1],
         flops=(min(flops), max(flops)),

@@ -80,7 +80,8 @@ def make_plan(evidence: Evidence, objective: Objective, *, family: Family | None
     least_batch = int(evidence.facts.get("least_batch", min_batch_tokens(buildable)))
     chosen, hypers, losses = _placed(evidence, chosen, least_batch)
     lr = next((d.estimate for d in hypers if d.name == "lr"), None)
-    curvature = evidence.hyper.k_high.value if evidence.hyper else 0.0
+    hyper = evidence.hyper
+    curvature = hyper.regret(1.0, hyper.depth(chosen.size, chosen.tokens)) if hyper else 0.0
     doubts = plan_findings(fit, objective, chosen, family, evidence.facts)
     misplaced = lr_finding(lr, curvature) if lr else ()
     findings = (*evidence.findings, *fit.findings, *_hyper_findings(evidence), *doubts, *misplaced)

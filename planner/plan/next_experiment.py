@@ -158,7 +158,8 @@ def _learning_rates(hyper: HyperFit, chosen: Allocation, flops: float) -> Gain:
         f"{format_count(tokens, 2)} tokens"
     )
     experiment = NextExperiment(what, 3 * flops, "lr", float(1 - np.sqrt(after / before)))
-    return Gain(experiment, float(hyper.regret(1.0) * (before - after)))
+    cost = hyper.regret(1.0, hyper.depth(chosen.size, chosen.tokens))
+    return Gain(experiment, float(cost * (before - after)))
 
 
 def _log_lr(hyper: HyperFit, size: Size, tokens: float) -> Floats:

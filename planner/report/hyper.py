@@ -16,6 +16,7 @@ from planner.report.content import Block, Paragraph, Picture, Section, Table
 from planner.report.figures.surface import Surface
 from planner.report.study import ReportInput
 from planner.run import Status
+from planner.shape import Size
 
 MISSES = (0.25, 0.5, 2.0, 4.0)
 """Factors by which the table of costs is off the best learning rate or batch."""
@@ -58,7 +59,7 @@ def hyperparameters(study: ReportInput, pictures: Mapping[str, Picture]) -> Sect
     blocks += [Paragraph(_laws_intro(hyper), "The laws."), _laws(hyper)]
     if told := [f.what for f in study.plan.findings if f.code.startswith(WITNESSES)]:
         blocks.append(Paragraph(" ".join(told), "Other witnesses of the batch."))
-    blocks += [Paragraph(_wrong_intro(), "The cost of being wrong."), _wrong(study, hyper)]
+    blocks += [Paragraph(_wrong_intro(hyper), "The cost of being wrong."), _wrong(study, hyper)]
     return Section("Learning rate and batch", (*blocks, *shown))
 
 
@@ -141,19 +142,27 @@ def _ranged(name: str, value: Normal) -> str:
     return f"{middle} [{low}, {high}]"
 
 
-def _wrong_intro() -> str:
+def _wrong_intro(hyper: HyperFit) -> str:
+    carried = (
+        f" (which go as (N D)^{hyper.depth_slope:.2f}: a lower loss has less to lose)"
+        if hyper.depth_slope
+        else ""
+    )
     return (
         "What the loss loses when learning rate or batch miss their best value by a factor, with "
-        "the curvatures measured here, and how much of the planned run's compute that wastes."
+        f"the curvatures measured here{carried}, and how much of the planned run's compute that "
+        "wastes."
     )
 
 
 def _wrong(study: ReportInput, hyper: HyperFit) -> Table:
-    slope = Surface.of(study.fit, study.plan, study.fitted).slope(study.plan.flops)
+    plan = study.plan
+    slope = Surface.of(study.fit, plan, study.fitted).slope(plan.flops)
+    depth = hyper.depth(Size(**plan.size), plan.decision("tokens").estimate.value)
     rows = []
     for what, regret in (("Learning rate", hyper.regret), ("Batch", hyper.batch_regret)):
         for factor in MISSES:
-            nats = regret(float(np.log(factor)))
+            nats = regret(float(np.log(factor)), depth)
             off = f"{factor:g} x the best"
             rows.append((what, off, f"{nats:.4f}", _made_up(float(np.exp(nats / slope)))))
     head = ("What", "Setting", "Loss given up (nats)", "More compute that would make up for it")

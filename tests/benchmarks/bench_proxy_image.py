@@ -5,7 +5,7 @@ and CPU minutes of the command and all its workers, the held-out losses that wer
 they were trained, and the held-out accuracies against a map from cross-entropy fitted to the ladder
 alone. Target: at most 4 minutes on two free cores, held-out losses inside their 90 % intervals.
 
-    python -m tests.benchmarks.bench_proxy_image [SEEDS] [DOTTED.PATH=VALUE ...]
+    python -m tests.benchmarks.bench_proxy_image [SEEDS | FIRST-LAST] [DOTTED.PATH=VALUE ...]
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ def main() -> None:
     if find_spec("sklearn") is None:
         print("skipped: scikit-learn, which holds the digits, is not installed")
         return
-    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    first, _, last = (sys.argv[1] if len(sys.argv) > 1 else "0-2").rpartition("-")
+    seeds = range(int(first), int(last) + 1) if first else range(int(last))
     print(f"{len(os.sched_getaffinity(0))} cores, load average {os.getloadavg()[0]:.1f}")
     inside = total = 0
-    for seed in range(seeds):
+    for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             wall, cpu = sweep(Path(folder), seed, sys.argv[2:])
             hits, rungs = told(Path(folder), seed, wall, cpu)

@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from planner.cli import app
-from planner.errors import UsageError
+from planner.errors import SpaceError, UsageError
 from planner.ledger import Ledger
+from tests.proxies.image_trials import save
 from tests.proxies.toy_tokens import write_tokens
 from tests.studies import space_file
 
@@ -71,6 +72,20 @@ def test_without_a_study_the_transfer_check_names_a_price(check, tmp_path):
 def test_a_proxy_without_activations_is_refused_in_a_sentence(tmp_path):
     words = ["check", str(space_file(tmp_path)), "--coordinate", "--out", str(tmp_path / "study")]
     with pytest.raises(UsageError, match="no capability `coordinates`"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+def test_images_are_called_images_and_no_more_are_asked_for_than_there_are(tmp_path):
+    data = json.dumps(save(tmp_path / "set.npz"))
+    proxy = "proxy: {{name: 'planner.proxies.image:ImageProxy'}}"
+    text = SPACE.replace(SPACE.splitlines()[2], proxy).format(data=data)
+    words = ["check", str(tmp_path / "toy.yaml"), "--out", str(tmp_path / "study")]
+    (tmp_path / "toy.yaml").write_text(text + "horizons: {tokens_per_run: [4096], unique: [90]}\n")
+    told = CliRunner().invoke(app, words, catch_exceptions=False).stdout
+    assert "the same images and batch" in told
+    assert "tokens" not in told
+    (tmp_path / "toy.yaml").write_text(text + "horizons: {tokens_per_run: [4096], unique: [900]}\n")
+    with pytest.raises(SpaceError, match="cannot know 900 different images"):
         CliRunner().invoke(app, words, catch_exceptions=False)
 
 

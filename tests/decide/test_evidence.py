@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from planner.decide.evidence import fit_hyper_of, fit_loss_of, judge_held_out, loss_runs
+from planner.finding import Severity
 from planner.ledger import Ledger
 from planner.sweep.inline import InlineExecutor
 from planner.sweep.loop import prepare, run_sweep, state_of
@@ -39,6 +40,26 @@ def test_a_run_is_predicted_with_the_noise_its_seeds_show(state):
     quiet, noisy = (fit_loss_of(by, fit_hyper_of(by)) for by in (runs, runs | {"seeds": loud}))
     assert noisy.sigma > 3 * quiet.sigma
     assert noisy.params["E"] == pytest.approx(quiet.params["E"], rel=0.1)
+
+
+def test_scatter_that_own_seeds_explain_is_no_alarm(state):
+    runs = state.runs_by_stage
+    ladder = tuple(
+        replace(run, loss=run.loss * (1 + 0.08 * (-1) ** i)) for i, run in enumerate(runs["ladder"])
+    )
+    calm, loud = (
+        tuple(replace(run, loss=run.loss * (1 + size * (-1) ** i)) for i, run in enumerate(seeds))
+        for size, seeds in ((0.0, runs["seeds"]), (0.08, runs["seeds"]))
+    )
+    alarms = []
+    for seeds in (calm, loud):
+        by = runs | {"ladder": ladder, "seeds": seeds}
+        found = fit_loss_of(by, fit_hyper_of(by)).findings
+        (alarm,) = [finding for finding in found if finding.code == "large-scatter"]
+        alarms.append(alarm)
+    assert [alarm.severity for alarm in alarms] == [Severity.WARNING, Severity.INFO]
+    assert all("other seeds scatter" in alarm.what for alarm in alarms)
+    assert "mostly chance" in alarms[1].what
 
 
 def test_the_rung_is_judged_by_size_whatever_the_order_it_ended_in(state):

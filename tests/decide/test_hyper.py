@@ -10,7 +10,7 @@ from planner.decide.hyper import hyper_decisions, rules_at, rung_hyper, trunk_hy
 from planner.estimate import Estimate
 from planner.fit.decay import DecayFit
 from planner.fit.transfer import fit_hyper
-from planner.shape import ShapeFamily
+from planner.shape import ShapeFamily, Size
 
 SIZE = ShapeFamily(vocab=256, context=128, depth=2).at_width(64).size
 HYPER = fit_hyper([])
@@ -46,6 +46,21 @@ def test_warmup_is_whole_steps_at_least_twenty_and_never_most_of_the_run():
     assert found.warmup_tokens <= 0.05 * 4e6
     tiny = rules_at(SIZE, 256 * 10, batch_tokens=256, lr=0.016)
     assert tiny.warmup_tokens == 256 * 5
+
+
+def test_a_missed_setting_costs_less_where_basins_become_shallower():
+    fit = fit_hyper([], unit="images")
+    params = fit.prior.params
+    size = Size(params, params, params, 6 * params)
+    flat = replace(fit, depth_slope=0.0)
+    for name, cost in (
+        ("lr", flat.regret(0.6931472)),
+        ("batch_tokens", flat.batch_regret(0.6931472)),
+    ):
+        for hyper, share in ((flat, 1.0), (fit, fit.depth(size, 1e9))):
+            decisions = hyper_decisions(hyper, size, 1e9, min_batch_tokens=1)
+            (found,) = [one for one in decisions if one.name == name]
+            assert f"{share * cost:.2g}" in found.reason
 
 
 def test_weight_decay_follows_a_measured_timescale_and_says_so():

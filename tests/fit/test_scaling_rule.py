@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,17 @@ def test_beyond_saturation_no_rule_holds_and_the_bend_is_told():
     bent = cells(100.0)
     (found,) = batch_rule(bent.cells, bent.prior)
     assert "stays behind the linear rule from a batch of about" in found.what
+
+
+def test_a_horizon_rounded_to_whole_steps_is_the_same_horizon():
+    found = cells(1e5)
+    rounded = [
+        replace(c, tokens=c.tokens * (0.992 if c.batch_tokens == BATCHES[-1] else 1.0))
+        for c in found.cells
+    ]
+    assert batch_exponent(rounded, 0.05) == batch_exponent(found.cells, 0.05)
+    apart = [replace(c, tokens=c.tokens * (1 + i)) for i, c in enumerate(found.cells)]
+    assert batch_exponent(apart, 0.05) is None
 
 
 def test_two_batches_say_nothing_of_a_rule():

@@ -96,6 +96,9 @@ def test_smoothing_changes_the_training_loss_and_not_how_it_is_judged(data, tmp_
     soft = ImageProxy(data, label_smoothing=0.3).train(trial(), smooth)
     assert plain.column("loss")[-1] < smooth.column("loss")[-1]
     assert sharp.loss < soft.loss < smooth.column("loss")[-1]
+    assert sharp.metrics["least_loss"] == 0.0
+    assert soft.metrics["least_loss"] == pytest.approx(-math.log(0.7 + 0.3 / 4))
+    assert soft.loss > 0.8 * soft.metrics["least_loss"]
 
 
 def test_what_cannot_be_is_refused_in_sentences(data):

@@ -83,7 +83,10 @@ def test_the_digits_come_without_a_download():
     ("arrays", "said"),
     [
         ({"labels": np.zeros(3, int)}, r"`labels` \(3,\)"),
-        ({"labels": np.full(240, -1)}, "from 0 on"),
+        ({"labels": np.full(240, -1)}, "from 0 on, not from -1; numpy.unique"),
+        ({"labels": np.zeros(240)}, "from 0 on, not float64"),
+        ({"labels": np.zeros(240, int)}, "at least two classes"),
+        ({"labels": np.arange(240) % 2 * 2}, "the class 1 has no training image: .* leave"),
         ({"images": np.zeros((240, 8, 9), np.uint8)}, "side, side"),
         ({"images": np.full((240, 8, 8), 7.0)}, "between 0 and 1"),
         ({"images": np.zeros((240, 8, 8), np.int64)}, "bytes"),

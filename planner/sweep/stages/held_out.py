@@ -17,7 +17,7 @@ from planner.decide.hyper import rung_hyper
 from planner.fit.held_out import Prediction, predict_held_out
 from planner.fit.hyper_fit import HyperFit
 from planner.proxy import Proxy
-from planner.run import UNIQUE
+from planner.run import UNIQUE, Run
 from planner.shape import ShapeFamily
 from planner.sweep.cells import Cell
 from planner.sweep.stages.proposal import Proposal
@@ -62,20 +62,22 @@ def _excess_regret(state: StudyState, fit: HyperFit, cells: Sequence[Cell], draw
 
     The law was fitted to runs that paid a regret of their own, less what was known of it; with one
     set of draws for both, what they share cancels, and what remains grows with the distance.
+    Where basins become shallower, so did for the law what was paid.
     """
     ladder = [run for run in loss_runs(state.runs_by_stage) if run.trial.stage != STAGE]
-    paid = [
-        fit.regret_draws(run.size, run.tokens, run.trial.batch_tokens, run.trial.lr, draws=draws)
-        - fit.known_regret(run.size, run.tokens, run.trial.batch_tokens, run.trial.lr)
-        for run in ladder
-    ]
+    paid = [_unknown(fit, run, draws) / fit.depth(run.size, run.tokens) for run in ladder]
     rung = []
     for cell in cells:
         hyper = rung_hyper(fit, cell.size, cell.tokens, min_batch_tokens=state.min_batch_tokens)
         cost = fit.regret_draws(cell.size, cell.tokens, hyper.batch_tokens, hyper.lr, draws=draws)
-        rung.append(cost)
-    excess = np.stack(rung, axis=1) - np.mean(paid, axis=0)[:, None]
-    return np.asarray(excess, dtype=np.float64)
+        rung.append(cost - fit.depth(cell.size, cell.tokens) * np.mean(paid, axis=0))
+    return np.stack(rung, axis=1)
+
+
+def _unknown(fit: HyperFit, run: Run, draws: int) -> Floats:
+    """Draw (draws,) what a run paid beyond what is known, and was taken off, nats."""
+    at = run.size, run.tokens, run.trial.batch_tokens, run.trial.lr
+    return np.asarray(fit.regret_draws(*at, draws=draws) - fit.known_regret(*at))
 
 
 def _candidates(state: StudyState, flops: float) -> list[Cell]:
