@@ -17,12 +17,14 @@ import numpy as np
 import pandas as pd
 
 from planner.arrays import Floats
+from planner.fit.drifting import DRIFT
 from planner.fit.engine import fit_loss
 from planner.fit.floors import SCATTER
 from planner.fit.law_fit import LawFit, fit_law
 from planner.fit.laws import Law
 from planner.fit.points import Points
 from planner.fit.registry import law_named
+from planner.sweep.draws import Outlook
 from planner.sweep.replay.buy import buy
 from planner.sweep.replay.joint import (
     JointDesign,
@@ -36,7 +38,7 @@ from planner.sweep.replay.policies import CostRandomPolicy, GridPolicy, RandomPo
 from planner.sweep.replay.pool import Offer, Policy, Pool, Seen, Target, same_cell
 from tests.benchmarks import steplaw
 from tests.benchmarks.bench_extrapolation import observations
-from tests.benchmarks.draws_design import DRIFT, DrawsDesign
+from tests.benchmarks.draws_design import DrawsDesign, wrong_by
 
 DATA = Path("../shared/data")
 SHARE = 0.1
@@ -69,19 +71,23 @@ class Task:
         theta = self.fit(seen).solution.theta
         return r_squared(np.exp(self.log_loss(theta, self.test)), self.test.loss)
 
+    def outlook(self, seen: Seen, offer: Offer, drift: float) -> Outlook:
+        """Return what the law says of rows on offer and of the test region."""
+        theta = self.fit(seen).theta
+        wanted = self.log_loss(theta, self.test)
+        sound = np.isfinite(wanted).all(axis=1)
+        noise = wrong_by(offer.flops, self.train.target.flops, drift)
+        return Outlook(self.log_loss(theta[sound], offer), wanted[sound], noise)
+
     def designs(self) -> tuple[Policy, ...]:
         """Return the policies compared; the design aims at the losses of the test region."""
 
-        def draws(seen: Seen) -> Floats:
-            theta = self.fit(seen).theta
-            return theta[np.isfinite(self.log_loss(theta, self.test)).all(axis=1)]
-
-        def aim(theta: Floats) -> Floats:
-            return self.log_loss(theta, self.test)
+        def outlook(drift: float) -> Callable[[Seen, Offer], Outlook]:
+            return lambda seen, offer: self.outlook(seen, offer, drift)
 
         first = self.law.least_rows + 4
         designs = (
-            DrawsDesign(name, draws, self.log_loss, aim, drift, first=first, step=8)
+            DrawsDesign(name, outlook(drift), first=first, step=8)
             for name, drift in (("v-optimal", 0.0), ("with drift", DRIFT))
         )
         return RandomPolicy(), CostRandomPolicy(), GridPolicy(), *designs
