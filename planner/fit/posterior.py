@@ -44,13 +44,6 @@ def log_prior_rho(rho: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class _Data:
-    points: Points
-    group: Floats
-    whiten: Floats | None
-
-
-@dataclass(frozen=True)
 class _Cells:
     """Exponents (cells, 2) and rho (cells,), with what the linear part leaves for each."""
 
@@ -63,24 +56,16 @@ class _Cells:
 
 
 def sample(
-    points: Points,
-    law: PowerSum,
-    group: Floats,
-    size: int,
-    rng: np.random.Generator,
-    whiten: Floats | None = None,
+    points: Points, law: PowerSum, group: Floats, size: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats, float]:
     """Return draws (size, n_free) of the free coordinates, their mode, and the median rho.
 
-    ``group`` is the 0/1 matrix (n, G) of rows in independent groups. Where the noise of ln L has a
-    known covariance instead, ``whiten`` (n, n) is sigma0 times the inverse of its root: it makes
-    the noise even, with sd sigma0; then every row is its own group and ``weights`` are not used.
+    ``group`` is the 0/1 matrix (n, G) of rows in independent groups.
     """
     rho = RHO if group.shape[1] < len(group) else np.zeros(1)
-    data = _Data(points, group, whiten)
-    cells, width = _refined(data, law, rho)
+    cells, width = _refined(points, law, group, rho)
     picks = _pick(cells, law, width, 2 * size, rng)
-    chosen = _cells(data, *picks)
+    chosen = _cells(points, group, *picks)
     coefficients = _coefficients(chosen, len(points.y), rng)
     positive = np.flatnonzero((coefficients > 0).all(axis=1))
     keep = np.resize(positive, size) if len(positive) else np.arange(size)
@@ -94,7 +79,7 @@ def sample(
     return phi[:, first], mode[first], float(np.median(chosen.rho))
 
 
-def _refined(data: _Data, law: PowerSum, rho: Floats) -> tuple[_Cells, Floats]:
+def _refined(points: Points, law: PowerSum, group: Floats, rho: Floats) -> tuple[_Cells, Floats]:
     """Zoom a grid of exponents into where the density is; also return the cells' log width."""
     tied = law.tied
     low, high = np.log([BOUNDS[0]] * 2), np.log([BOUNDS[1]] * 2)
@@ -107,7 +92,7 @@ def _refined(data: _Data, law: PowerSum, rho: Floats) -> tuple[_Cells, Floats]:
             else np.stack(np.meshgrid(alpha, beta), axis=-1).reshape(-1, 2)
         )
         exponents = np.exp(np.tile(pairs, (len(rho), 1)))
-        cells = _cells(data, exponents, np.repeat(rho, len(pairs)))
+        cells = _cells(points, group, exponents, np.repeat(rho, len(pairs)))
         density = cells.log_density + _log_prior(np.log(exponents), law)
         density += log_prior_rho(cells.rho)
         cells = _Cells(exponents, cells.rho, cells.mean, cells.covariance, cells.left, density)
@@ -134,9 +119,9 @@ def _pick(
     return cells.exponents[index] * np.exp(width * jitter), cells.rho[index]
 
 
-def _cells(data: _Data, exponents: Floats, rho: Floats) -> _Cells:
+def _cells(points: Points, group: Floats, exponents: Floats, rho: Floats) -> _Cells:
     """Integrate out (E, a, b) and sigma at every exponent pair and rho."""
-    moments = _moments(data, exponents, rho)
+    moments = _moments(points, group, exponents, rho)
     gram, target = moments[:, :3, :3], moments[:, :3, 3]
     scale = np.sqrt(np.diagonal(gram, axis1=1, axis2=2))
     gram = gram / (scale[:, :, None] * scale[:, None, :]) + 1e-11 * np.eye(3)
@@ -145,30 +130,26 @@ def _cells(data: _Data, exponents: Floats, rho: Floats) -> _Cells:
     nu0, s0 = NOISE_PRIOR
     left = np.maximum(moments[:, 3, 3] - (solved * target / scale).sum(axis=1), 0) + nu0 * s0**2
     mean, covariance = solved / scale, inverse / (scale[:, :, None] * scale[:, None, :])
-    freedom = len(data.points) - 3 + nu0
+    freedom = len(points.y) - 3 + nu0
     spread = np.sqrt(left / freedom * covariance[:, 0, 0])
     log_density = (
         -freedom / 2 * np.log(left)
         - np.linalg.slogdet(gram)[1] / 2
         - np.log(scale).sum(axis=1)
-        - _log_determinant(data.group, rho) / 2
+        - _log_determinant(group, rho) / 2
         + np.log(np.maximum(stdtr(freedom, mean[:, 0] / spread), 1e-300))
     )
     return _Cells(exponents, rho, mean, covariance, left, log_density)
 
 
-def _moments(data: _Data, exponents: Floats, rho: Floats) -> Floats:
+def _moments(points: Points, group: Floats, exponents: Floats, rho: Floats) -> Floats:
     """Return the whitened cross products (cells, 4, 4) of the three terms and the target."""
-    points, group = data.points, data.group
-    weight = np.sqrt(points.weights) if data.whiten is None else np.ones(len(points))
-    relative = weight * np.exp(points.y.mean() - points.y)
+    relative = np.sqrt(points.weights) * np.exp(points.y.mean() - points.y)
     columns = np.empty((len(exponents), len(points.y), 4))
     columns[..., 0] = relative
     columns[..., 1] = relative * np.exp(-exponents[:, :1] * points.x)
     columns[..., 2] = relative * np.exp(-exponents[:, 1:] * points.z)
-    columns[..., 3] = weight
-    if data.whiten is not None:
-        columns = data.whiten @ columns
+    columns[..., 3] = np.sqrt(points.weights)
     own = np.swapaxes(columns, 1, 2) @ columns
     if group.shape[1] == len(group):
         return own

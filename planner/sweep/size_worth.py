@@ -55,7 +55,7 @@ def further_sizes(state: StudyState) -> list[Worth]:
         return []
     cells = _candidates(state)
     offer = _rows([(cell.size.params_matmul, cell.tokens) for cell in cells])
-    belief = _belief(state, runs, offer)
+    belief = _belief(state, runs)
     target = belief.target_flops
     log_best = np.log(optimal_params(belief.theta, target))[:, None]
     outlook = Outlook(belief.log_loss(offer), log_best, belief.noise(offer))
@@ -72,14 +72,14 @@ def further_sizes(state: StudyState) -> list[Worth]:
     return found
 
 
-def _belief(state: StudyState, runs: list[Run], offer: _Rows) -> Drifting:
+def _belief(state: StudyState, runs: list[Run]) -> Drifting:
     """Return what the ladder says, its losses as at their own best lr and batch."""
     best = tuned(runs, state.hyper)
     seen = _rows([(run.size.params_matmul, run.tokens) for run in best])
     loss = np.array([run.loss for run in best])
     target = state.space.target.get("flops") or DEFAULT_REACH * state.layout.c_max
     noise = state.hyper.sigma_seed / float(np.median(loss))
-    return drifting(seen, loss, offer, target, noise=noise)
+    return drifting(seen, loss, target, noise)
 
 
 def _candidates(state: StudyState) -> list[Cell]:

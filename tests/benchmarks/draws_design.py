@@ -2,8 +2,8 @@
 
 The aim is the decision (ln N* at C) or the loss where it will be judged (V-optimal);
 :mod:`planner.sweep.draws` picks. No law is right over decades: a cheap row tells less about the
-target than its noise says, by what an outlook puts into the noise (:func:`wrong_by`) or into the
-draws (:mod:`planner.fit.drifting`). The first rows are a random choice among the cheapest quarter.
+target than its noise says, by what an outlook puts into the noise (:mod:`planner.fit.drifting`).
+The first rows are a random choice among the cheapest quarter.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.arrays import Floats
-from planner.fit.drifting import NOISE
 from planner.sweep.draws import Outlook, most_telling
 from planner.sweep.replay.pool import Offer, Positions, Seen, Target
 
@@ -40,9 +38,3 @@ class DrawsDesign:
             return rng.permutation(cheap)[: self.first - len(seen)]
         chosen = most_telling(self.outlook(seen, offer), offer.flops, self.step)
         return np.array([gain.row for gain in chosen], dtype=np.intp)
-
-
-def wrong_by(flops: Floats, target_flops: float, drift: float) -> Floats:
-    """Return the sd (n,) of ln L of rows round a law that drifts so much per decade."""
-    below = np.maximum(np.log10(target_flops / flops), 0.0)
-    return np.asarray(np.hypot(NOISE, drift * below))

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from planner.arrays import Floats
-from planner.fit.drifting import DRIFT
+from planner.fit.drifting import DRIFT, wrong_by
 from planner.fit.engine import fit_loss
 from planner.fit.floors import SCATTER
 from planner.fit.law_fit import LawFit, fit_law
@@ -38,7 +38,7 @@ from planner.sweep.replay.policies import CostRandomPolicy, GridPolicy, RandomPo
 from planner.sweep.replay.pool import Offer, Policy, Pool, Seen, Target, same_cell
 from tests.benchmarks import steplaw
 from tests.benchmarks.bench_extrapolation import observations
-from tests.benchmarks.draws_design import DrawsDesign, wrong_by
+from tests.benchmarks.draws_design import DrawsDesign
 
 DATA = Path("../shared/data")
 SHARE = 0.1

@@ -2,7 +2,7 @@
 
 Pools are dclm and Chinchilla-240 without the top level and all above it. Whatever was bought, the
 same recommender answers: the median of N*(C) under a law that drifts on the way to the target
-(:mod:`planner.fit.drifting`, whose constants were chosen on other runs).
+(:mod:`planner.fit.drifting`).
 The best-known answer is the coupled law on all rows. Error = |ln N - ln N*|; waste = loss given up
 at equal C, as a share of compute. Run with `python -m tests.benchmarks.replay_size [seeds]`.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.arrays import Floats
-from planner.fit.drifting import Drifting, Runs, drifting
+from planner.fit.drifting import NOISE, Drifting, drifting
 from planner.fit.laws import CHINCHILLA
 from planner.observations import Observations
 from planner.sweep.draws import Outlook
@@ -60,9 +60,9 @@ class Question:
         losses = CHINCHILLA.predict(theta, np.exp(sizes), d)
         return np.asarray(sizes[losses.argmin(axis=-1)])
 
-    def belief(self, seen: Seen, offer: Runs) -> Drifting:
-        """Return what was bought says, also of the runs on offer."""
-        return drifting(seen, seen.loss, offer, self.pool.target.flops)
+    def belief(self, seen: Seen) -> Drifting:
+        """Return what was bought says of the law near the target."""
+        return drifting(seen, seen.loss, self.pool.target.flops)
 
     def judge(self, log_size: float) -> tuple[float, float]:
         """Return the error of ln N and the compute wasted by it."""
@@ -127,10 +127,11 @@ def policies(asked: Question) -> tuple[Policy, ...]:
     def losses(belief: Drifting) -> Floats:
         return belief.log_loss(at_top)
 
-    def design(name: str, wanted: Callable[[Drifting], Floats]) -> DrawsDesign:
+    def design(name: str, wanted: Callable[[Drifting], Floats], drift: bool) -> DrawsDesign:
         def outlook(seen: Seen, offer: Offer) -> Outlook:
-            belief = asked.belief(seen, offer)
-            return Outlook(belief.log_loss(offer), wanted(belief), belief.noise(offer))
+            belief = asked.belief(seen)
+            noise = belief.noise(offer) if drift else np.full(len(offer), NOISE)
+            return Outlook(belief.log_loss(offer), wanted(belief), noise)
 
         return DrawsDesign(name, outlook)
 
@@ -138,8 +139,9 @@ def policies(asked: Question) -> tuple[Policy, ...]:
         RandomPolicy(),
         CostRandomPolicy(),
         IsoFlopGrid(),
-        design("v-optimal", losses),
-        design("decision", decision),
+        design("v-optimal", losses, drift=False),
+        design("no drift", decision, drift=False),
+        design("decision", decision, drift=True),
     )
 
 
@@ -154,7 +156,7 @@ def path(asked: Question, policy: Policy, seed: int) -> Floats:
         paid = rows[spent <= budget * target.flops]
         if len(paid) >= LEAST:
             seen = pool.seen(np.sort(paid))
-            log_sizes = asked.optimum(asked.belief(seen, seen).theta)
+            log_sizes = asked.optimum(asked.belief(seen).theta)
             out[i] = asked.judge(float(np.median(log_sizes)))
     return out
 
