@@ -179,13 +179,15 @@ def _needed(policy: str, regrets: Floats, level: float) -> Floats:
 
 def _ratio(policy: str, needs: Mapping[str, Floats]) -> str:
     """Say a need, and as a multiple of ours; a resample in which neither gets there is left out."""
-    need = needs[policy]
+    need, ours = needs[policy], needs["ours"]
+    told = f"{policy} {need[0]:g}x" if np.isfinite(need[0]) else f"{policy} never"
     if policy == "ours":
-        return f"ours {need[0]:g}x"
-    with np.errstate(invalid="ignore"):
-        ratio = need / needs["ours"]
-    low, high = _interval(ratio[1:][~np.isnan(ratio[1:])])
-    return f"{policy} {need[0]:g}x = {ratio[0]:.3g} of ours ({low:.3g}-{high:.3g})"
+        return told
+    reached = np.isfinite(need) | np.isfinite(ours)
+    if not reached[1:].any():
+        return told
+    low, high = _interval(need[1:][reached[1:]] / ours[1:][reached[1:]])
+    return f"{told} ({low:.3g} to {high:.3g} of ours)"
 
 
 PARTS: dict[str, Callable[[int], None]] = {
