@@ -36,17 +36,17 @@ class Gain:
     variance: float
 
 
-def most_telling(outlook: Outlook, flops: Floats, count: int, *, again: bool = False) -> list[Gain]:
-    """Return ``count`` rows or all, best first; ``again`` lets a row be bought more than once."""
+def most_telling(outlook: Outlook, flops: Floats, count: int) -> list[Gain]:
+    """Return ``count`` rows or all, best first."""
     told, wanted = _centred(outlook.told), _centred(outlook.wanted)
     chosen: list[Gain] = []
     free = np.ones(len(flops), dtype=bool)
-    for _ in range(count if again else min(count, len(flops))):
+    for _ in range(min(count, len(flops))):
         spread = (told**2).mean(axis=0) + outlook.noise**2
         gain = ((wanted.T @ told / len(told)) ** 2).sum(axis=0) / spread
         pick = int(np.where(free, gain / flops, -1.0).argmax())
         chosen.append(Gain(pick, float(gain[pick])))
-        free[pick] = again
+        free[pick] = False
         own, root = told[:, pick].copy(), np.sqrt(spread[pick])
         share = own / (root * (root + outlook.noise[pick])) / len(own)
         told = told - np.outer(share, own @ told)
