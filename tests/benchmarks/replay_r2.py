@@ -109,8 +109,9 @@ def _runs(task: str, part: str) -> Seen:
     frame = pd.read_parquet(DATA / f"scalebench/{task}/{part}-00000-of-00001.parquet")
     frame = frame.rename(columns={"N": "params", "D": "tokens"})
     n, d = (frame[name].to_numpy(float) for name in ("params", "tokens"))
-    unique = frame.get("unique_tokens", pd.Series(np.nan, frame.index)).to_numpy(float)
-    return Seen(n, d, unique, np.full(len(frame), np.nan), 6 * n * d, frame["loss"].to_numpy(float))
+    # What is not told is one value for all rows: it carries no information, and a trial needs it.
+    unique = frame.get("unique_tokens", pd.Series(1.0, frame.index)).to_numpy(float)
+    return Seen(n, d, unique, np.ones(len(frame)), 6 * n * d, frame["loss"].to_numpy(float))
 
 
 def lr_bsz() -> tuple[Pool, Seen]:
