@@ -29,6 +29,7 @@ from planner.sweep.loop import Setup, prepare, run_sweep, state_of
 from planner.sweep.mirrors import mirrored
 from planner.sweep.policy import audit, next_round, wants_prediction
 from planner.sweep.seats import seats, settled
+from planner.sweep.size_worth import further_sizes
 from planner.sweep.slurm import SlurmExecutor
 from planner.sweep.state import StudyState
 from planner.sweep.watch import LiveWatch, Meter, PlainWatch, Watch, describe
@@ -89,17 +90,19 @@ def print_next(folder: Path, *, as_json: bool) -> None:
     setup = prepare(study.space)
     state = state_of(setup, study.ledger)
     step = next_round(state)
-    worth = further_runs(state)
+    worth, of_size = further_runs(state), further_sizes(state)
     if as_json:
         told = {
             "schema_version": 1,
             "round": None if step is None else step.to_json(),
             "worth": [one.to_json() for one in worth],
+            "worth_size": [one.to_json() for one in of_size],
         }
         print(json.dumps(told))  # noqa: T201
         return
     _print_round(setup, state, step)
-    _print_worth(worth)
+    _print_worth(worth, "the learning rate and batch of the target, each given those above")
+    _print_worth(of_size, "the best size at the target's compute, each given those above")
 
 
 def _print_round(setup: Setup, state: StudyState, step: Round | None) -> None:
@@ -114,8 +117,8 @@ def _print_round(setup: Setup, state: StudyState, step: Round | None) -> None:
         print(f"  {describe(trial)}: {cost:.3g} FLOPs")  # noqa: T201
 
 
-def _print_worth(worth: Sequence[Worth]) -> None:
-    """Print what else could be trained for the sake of lr and batch, best first."""
+def _print_worth(worth: Sequence[Worth], sake: str) -> None:
+    """Print what else could be trained for the sake of something, best first."""
     if not worth:
         return
     table = Table(
@@ -123,7 +126,7 @@ def _print_worth(worth: Sequence[Worth]) -> None:
         "FLOPs",
         "saves, nats",
         "worth, FLOPs",
-        title="further runs for the learning rate and batch of the target, each given those above",
+        title=f"further runs for {sake}",
         caption="saves: expected regret of the choice; worth: target FLOPs that buy as much",
     )
     for one in worth:

@@ -11,7 +11,6 @@ draws of the posterior, at which the runs lie elsewhere in the basin.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,71 +60,108 @@ def design(
 
     Greedy: each choice is the best given those before it.
     """
-    sigmas = [covariance] * len(candidates.gradient)
-    free = np.ones(len(candidates.flops), dtype=bool)
+    outlook = _Outlook.of(candidates, covariance, aim)
     chosen: list[Choice] = []
     spent = 0.0
     while spent < at_least:
-        best = _best(
-            candidates, sigmas, aim, free & (candidates.flops <= budget - spent), budget - spent
-        )
+        best = outlook.best(budget - spent)
         if best is None:
             break
         chosen.append(best)
         spent += best.flops
         for row in best.rows:
-            free[row] = False
-            sigmas = [
-                _after(sigma, gradient[row], variance[row])
-                for sigma, gradient, variance in zip(
-                    sigmas, candidates.gradient, candidates.variance, strict=True
-                )
-            ]
+            outlook.take(row)
     return chosen
 
 
-def _best(
-    candidates: Candidates, sigmas: Sequence[Floats], aim: Floats, free: Flags, left: float
-) -> Choice | None:
-    """Return the single run or pair of one cell that saves most per FLOP."""
-    rows = np.flatnonzero(free)
-    if not len(rows):
-        return None
-    best: Choice | None = None
-    for cell in np.unique(candidates.cell[rows]):
-        found = _best_of_cell(candidates, sigmas, aim, rows[candidates.cell[rows] == cell], left)
-        if best is None or found.saves * best.flops > best.saves * found.flops:
-            best = found
-    return best
+@dataclass(frozen=True)
+class _Block:
+    """The candidates of one (N, D): positions (m,), covariances of their losses (T, m, m)."""
+
+    rows: np.ndarray
+    shared: Floats
 
 
-def _best_of_cell(
-    candidates: Candidates, sigmas: Sequence[Floats], aim: Floats, rows: np.ndarray, left: float
-) -> Choice:
-    single, pair = np.zeros(len(rows)), np.zeros((len(rows), len(rows)))
-    for sigma, gradient, variance in zip(
-        sigmas, candidates.gradient[:, rows], candidates.variance[:, rows], strict=True
-    ):
-        towards = gradient @ sigma
-        shared, aimed = towards @ gradient.T, towards @ aim.T
-        spread, gain = np.diag(shared) + variance, aimed @ aimed.T
-        own = np.diag(gain)
-        single += own / spread
-        volume = np.maximum(np.outer(spread, spread) - shared**2, 1e-300)
-        both = np.outer(own, spread)
-        pair += (both + both.T - 2 * shared * gain) / volume
-    flops = candidates.flops[rows]
-    price = flops[:, None] + flops
-    pair[(price > left) | np.eye(len(rows), dtype=bool)] = 0.0
-    i, j = np.unravel_index(int((pair / price).argmax()), pair.shape)
-    k = int((single / flops).argmax())
-    times = len(sigmas)
-    if pair[i, j] / price[i, j] > single[k] / flops[k]:
-        return Choice((int(rows[i]), int(rows[j])), float(price[i, j]), float(pair[i, j]) / times)
-    return Choice((int(rows[k]),), float(flops[k]), float(single[k]) / times)
+@dataclass(frozen=True)
+class _Outlook:
+    """What is known under each theta given the runs taken so far; :meth:`take` updates in place.
 
+    ``sigma`` (T, P, P) is the covariance of theta, ``aimed`` (T, n, k) that of the candidates'
+    losses with the aim, ``free`` (n,) says what was not taken.
+    """
 
-def _after(sigma: Floats, gradient: Floats, variance: float) -> Floats:
-    """Return the covariance after one more run."""
-    towards = sigma @ gradient
-    return np.asarray(sigma - np.outer(towards, towards) / (variance + gradient @ towards))
+    candidates: Candidates
+    aim: Floats
+    sigma: Floats
+    aimed: Floats
+    blocks: tuple[_Block, ...]
+    free: Flags
+
+    @classmethod
+    def of(cls, candidates: Candidates, covariance: Floats, aim: Floats) -> _Outlook:
+        """Take every candidate's covariances once."""
+        # Only A'A counts, so as few rows stand for A as it has independent ones.
+        _, size, root = np.linalg.svd(aim, full_matrices=False)
+        kept = size > size.max(initial=0.0) * 1e-12
+        short = size[kept, None] * root[kept]
+        towards = candidates.gradient @ covariance
+        blocks = []
+        for cell in np.unique(candidates.cell):
+            rows = np.flatnonzero(candidates.cell == cell)
+            turned = np.swapaxes(candidates.gradient[:, rows], 1, 2)
+            blocks.append(_Block(rows, towards[:, rows] @ turned))
+        sigma = np.repeat(covariance[None], len(towards), axis=0)
+        free = np.ones(len(candidates.flops), dtype=bool)
+        return cls(candidates, short, sigma, towards @ short.T, tuple(blocks), free)
+
+    def take(self, row: int) -> None:
+        """Learn what one more run would tell."""
+        gradient, sigma = self.candidates.gradient, self.sigma
+        towards = (sigma @ gradient[:, row, :, None])[..., 0]
+        spread = self.candidates.variance[:, row] + (gradient[:, row] * towards).sum(axis=1)
+        towards /= np.sqrt(spread)[:, None]
+        told = (gradient @ towards[..., None])[..., 0]
+        self.aimed[:] -= told[..., None] * (towards @ self.aim.T)[:, None]
+        sigma -= towards[:, :, None] * towards[:, None]
+        for block in self.blocks:
+            here = told[:, block.rows]
+            block.shared[:] -= here[:, :, None] * here[:, None]
+        self.free[row] = False
+
+    def best(self, left: float) -> Choice | None:
+        """Return the single run or pair of one cell that saves most per FLOP."""
+        best: Choice | None = None
+        payable = self.free & (self.candidates.flops <= left)
+        for block in self.blocks:
+            if not payable[block.rows].any():
+                continue
+            found = self._best_of(block, payable[block.rows], left)
+            if best is None or found.saves * best.flops > best.saves * found.flops:
+                best = found
+        return best
+
+    def _best_of(self, block: _Block, payable: Flags, left: float) -> Choice:
+        rows, shared = block.rows, block.shared
+        own = np.diagonal(shared, axis1=1, axis2=2)
+        scale = 1.0 / np.sqrt(own + self.candidates.variance[:, rows])
+        towards = self.aimed[:, rows] * scale[..., None]
+        single = (towards**2).sum(axis=-1)
+        alike = shared * scale[:, :, None] * scale[:, None]
+        both = alike * (towards @ np.swapaxes(towards, 1, 2))
+        both *= -2.0
+        both += single[:, :, None]
+        both += single[:, None]
+        alike *= alike
+        np.subtract(1.0, alike, out=alike)
+        both /= alike
+        saved, flops = single.sum(axis=0), self.candidates.flops[rows]
+        price = flops[:, None] + flops
+        apart = payable[:, None] & payable & (price <= left) & ~np.eye(len(rows), dtype=bool)
+        pair = np.where(apart, both.sum(axis=0), 0.0)
+        i, j = np.unravel_index(int((pair / price).argmax()), pair.shape)
+        k = int((np.where(payable, saved, -1.0) / flops).argmax())
+        times = len(single)
+        if pair[i, j] / price[i, j] > saved[k] / flops[k]:
+            of_two = int(rows[i]), int(rows[j])
+            return Choice(of_two, float(price[i, j]), float(pair[i, j]) / times)
+        return Choice((int(rows[k]),), float(flops[k]), float(saved[k]) / times)

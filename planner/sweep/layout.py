@@ -93,7 +93,7 @@ def lay_out(space: SearchSpace, proxy: Proxy) -> Layout:
     """Solve C_max from the budget. Raises BudgetError with what the smallest ladder would take."""
     cells = cells_of(space, proxy)
     limit = (1 - RESERVE) * space.budget.flops
-    levels = sorted({cell.flops for cell in cells if _in_ladder(cell)})
+    levels = sorted({cell.flops for cell in cells if in_ladder(cell)})
     able = proxy.capabilities
     layout = None
     for level in reversed(levels):
@@ -132,13 +132,14 @@ def confirm_flops(cell: Cell) -> float:
     return (CONFIRM_LRS + CONFIRM_EXTRA) * cell.flops
 
 
-def _in_ladder(cell: Cell) -> bool:
+def in_ladder(cell: Cell) -> bool:
+    """Say whether a cell's horizon suits a ladder."""
     return cell.tokens <= MOST_TPP * cell.size.params_matmul
 
 
 def _ladder(cells: Sequence[Cell], level: float) -> list[Cell]:
     """Return the cells a ladder up to ``level`` FLOPs trains."""
-    return [cell for cell in cells if cell.flops <= level and _in_ladder(cell)]
+    return [cell for cell in cells if cell.flops <= level and in_ladder(cell)]
 
 
 def _on_less_data(space: SearchSpace, able: frozenset[str], ladder: Sequence[Cell]) -> list[Cell]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
+from planner.arrays import Floats
 from planner.replay import POLICIES
 from planner.sweep.replay.buy import buy
 from planner.sweep.replay.joint import recommend
@@ -50,6 +51,9 @@ EQUAL = {
     "tpe": (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.6, 1.0),
 }
 """Budgets on cell X at which the compute for equal regret is looked up."""
+LEVELS = (0.01, 0.007, 0.005, 0.003, 0.002)
+"""Median regrets in nats; below .002 medians of 25 seeds go up and down with the budget."""
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -127,37 +131,63 @@ def _cells(name: str, score: Score) -> str:
 
 def equal(seeds: int) -> None:
     """Print the budget each policy needs for a median regret, blind, on cell X."""
-    cases = [
-        Case(X, X_CAP, budget, policy, seeds)
-        for policy, budgets in EQUAL.items()
-        for budget in budgets
-    ]
-    found = run_all(cases)
-    curves = {
-        policy: np.array(
-            [found[Case(X, X_CAP, b, policy, seeds)][0]["blind"].quantile(0.5) for b in budgets]
-        )
+    cases = {(p, b): Case(X, X_CAP, b, p, seeds) for p, budgets in EQUAL.items() for b in budgets}
+    found = run_all(list(cases.values()))
+    paid = {
+        policy: np.array([found[cases[policy, b]][0]["blind"].regrets for b in budgets]).T
         for policy, budgets in EQUAL.items()
     }
-    print("\ncompute for equal regret, blind, cell X: median regret by budget")
-    for policy, budgets in EQUAL.items():
-        line = "  ".join(f"{b:g}x {r:.4f}" for b, r in zip(budgets, curves[policy], strict=True))
-        print(f"  {policy:16s} {line}")
-    for budget, regret in zip(EQUAL["ours"], curves["ours"], strict=True):
-        needs = {policy: _needed(EQUAL[policy], curves[policy], regret) for policy in EQUAL}
-        line = "  ".join(
-            f"{p} {'never' if b is None else f'{b / budget:.1f}x as much'}"
-            for p, b in needs.items()
-            if p != "ours"
+    tell_equal(paid)
+
+
+def tell_equal(paid: Mapping[str, Floats]) -> None:
+    """Print what regrets (seeds, budgets) per policy say, with 90 % intervals over seeds."""
+    print("\ncompute for equal regret, blind, cell X: median regret by budget (90 % interval)")
+    for policy, regrets in paid.items():
+        middle = [np.median(regrets, axis=0), *_interval(np.median(_again(regrets), axis=1))]
+        cells = zip(EQUAL[policy], *middle, strict=True)
+        print(
+            f"  {policy:16s}"
+            + "  ".join(f"{b:g}x {m:.4f} ({low:.4f}-{high:.4f})" for b, m, low, high in cells)
         )
-        print(f"  ours at {budget:g}x ({regret:.4f}): {line}")
+    for level in LEVELS:
+        needs = {policy: _needed(policy, regrets, level) for policy, regrets in paid.items()}
+        print(f"  a median of {level:g} nats from: " + "; ".join(_ratio(p, needs) for p in needs))
 
 
-def _needed(budgets: Sequence[float], curve: np.ndarray, regret: float) -> float | None:
-    """Return the budget from which on a policy's median stays at or below a regret."""
-    worst_from = np.maximum.accumulate(curve[::-1])[::-1]
-    there = np.flatnonzero(worst_from <= regret)
-    return float(budgets[there[0]]) if len(there) else None
+def _again(regrets: Floats) -> Floats:
+    """Return tables (RESAMPLES, seeds, budgets) of seeds drawn again, alike for every policy."""
+    rng = np.random.default_rng(0)
+    return np.asarray(regrets[rng.integers(len(regrets), size=(RESAMPLES, len(regrets)))])
+
+
+def _interval(values: Floats) -> Floats:
+    return np.asarray(np.quantile(values, [0.05, 0.95], axis=0, method="nearest"))
+
+
+def _needed(policy: str, regrets: Floats, level: float) -> Floats:
+    """Return the budget from which on the median stays at or below a level, inf where never.
+
+    First for the seeds as they are, then for every resample.
+    """
+    tables = np.concatenate([regrets[None], _again(regrets)])
+    median = np.median(tables, axis=1)
+    worst_from = np.maximum.accumulate(median[:, ::-1], axis=1)[:, ::-1]
+    budgets = np.append(EQUAL[policy], np.inf)
+    return np.asarray(budgets[(worst_from > level).sum(axis=1)])
+
+
+def _ratio(policy: str, needs: Mapping[str, Floats]) -> str:
+    """Say a need, and as a multiple of ours; a resample in which neither gets there is left out."""
+    need, ours = needs[policy], needs["ours"]
+    told = f"{policy} {need[0]:g}x" if np.isfinite(need[0]) else f"{policy} never"
+    if policy == "ours":
+        return told
+    reached = np.isfinite(need) | np.isfinite(ours)
+    if not reached[1:].any():
+        return told
+    low, high = _interval(need[1:][reached[1:]] / ours[1:][reached[1:]])
+    return f"{told} ({low:.3g} to {high:.3g} of ours)"
 
 
 PARTS: dict[str, Callable[[int], None]] = {

@@ -17,12 +17,14 @@ import numpy as np
 import pandas as pd
 
 from planner.arrays import Floats
+from planner.fit.drifting import DRIFT, wrong_by
 from planner.fit.engine import fit_loss
 from planner.fit.floors import SCATTER
 from planner.fit.law_fit import LawFit, fit_law
 from planner.fit.laws import Law
 from planner.fit.points import Points
 from planner.fit.registry import law_named
+from planner.sweep.draws import Outlook
 from planner.sweep.replay.buy import buy
 from planner.sweep.replay.joint import (
     JointDesign,
@@ -36,7 +38,7 @@ from planner.sweep.replay.policies import CostRandomPolicy, GridPolicy, RandomPo
 from planner.sweep.replay.pool import Offer, Policy, Pool, Seen, Target, same_cell
 from tests.benchmarks import steplaw
 from tests.benchmarks.bench_extrapolation import observations
-from tests.benchmarks.draws_design import DRIFT, DrawsDesign
+from tests.benchmarks.draws_design import DrawsDesign
 
 DATA = Path("../shared/data")
 SHARE = 0.1
@@ -69,19 +71,23 @@ class Task:
         theta = self.fit(seen).solution.theta
         return r_squared(np.exp(self.log_loss(theta, self.test)), self.test.loss)
 
+    def outlook(self, seen: Seen, offer: Offer, drift: float) -> Outlook:
+        """Return what the law says of rows on offer and of the test region."""
+        theta = self.fit(seen).theta
+        wanted = self.log_loss(theta, self.test)
+        sound = np.isfinite(wanted).all(axis=1)
+        noise = wrong_by(offer.flops, self.train.target.flops, drift)
+        return Outlook(self.log_loss(theta[sound], offer), wanted[sound], noise)
+
     def designs(self) -> tuple[Policy, ...]:
         """Return the policies compared; the design aims at the losses of the test region."""
 
-        def draws(seen: Seen) -> Floats:
-            theta = self.fit(seen).theta
-            return theta[np.isfinite(self.log_loss(theta, self.test)).all(axis=1)]
-
-        def aim(theta: Floats) -> Floats:
-            return self.log_loss(theta, self.test)
+        def outlook(drift: float) -> Callable[[Seen, Offer], Outlook]:
+            return lambda seen, offer: self.outlook(seen, offer, drift)
 
         first = self.law.least_rows + 4
         designs = (
-            DrawsDesign(name, draws, self.log_loss, aim, drift, first=first, step=8)
+            DrawsDesign(name, outlook(drift), first=first, step=8)
             for name, drift in (("v-optimal", 0.0), ("with drift", DRIFT))
         )
         return RandomPolicy(), CostRandomPolicy(), GridPolicy(), *designs
@@ -103,8 +109,9 @@ def _runs(task: str, part: str) -> Seen:
     frame = pd.read_parquet(DATA / f"scalebench/{task}/{part}-00000-of-00001.parquet")
     frame = frame.rename(columns={"N": "params", "D": "tokens"})
     n, d = (frame[name].to_numpy(float) for name in ("params", "tokens"))
-    unique = frame.get("unique_tokens", pd.Series(np.nan, frame.index)).to_numpy(float)
-    return Seen(n, d, unique, np.full(len(frame), np.nan), 6 * n * d, frame["loss"].to_numpy(float))
+    # What is not told is one value for all rows: it carries no information, and a trial needs it.
+    unique = frame.get("unique_tokens", pd.Series(1.0, frame.index)).to_numpy(float)
+    return Seen(n, d, unique, np.ones(len(frame)), 6 * n * d, frame["loss"].to_numpy(float))
 
 
 def lr_bsz() -> tuple[Pool, Seen]:

@@ -1,8 +1,8 @@
 """Replay of the *size* decision: runs bought one by one, the size of the top C level asked for.
 
 Pools are dclm and Chinchilla-240 without the top level and all above it. Whatever was bought, the
-same recommender answers: the median of N*(C) over the exact posterior of Chinchilla's law, in which
-a run counts the less the further it lies below the target (the law drifts over decades).
+same recommender answers: the median of N*(C) under a law that drifts on the way to the target
+(:mod:`planner.fit.drifting`).
 The best-known answer is the coupled law on all rows. Error = |ln N - ln N*|; waste = loss given up
 at equal C, as a share of compute. Run with `python -m tests.benchmarks.replay_size [seeds]`.
 """
@@ -16,22 +16,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.arrays import Floats
+from planner.fit.drifting import NOISE, Drifting, drifting
 from planner.fit.laws import CHINCHILLA
-from planner.fit.points import Points
-from planner.fit.posterior import sample
 from planner.observations import Observations
+from planner.sweep.draws import Outlook
 from planner.sweep.replay.buy import buy
 from planner.sweep.replay.policies import CostRandomPolicy, RandomPolicy
 from planner.sweep.replay.pool import Offer, Policy, Pool, Positions, Seen, Target
 from tests.benchmarks import bench_extrapolation as sets
-from tests.benchmarks.draws_design import DRIFT, DrawsDesign, wrong_by
+from tests.benchmarks.draws_design import DrawsDesign
 
 LEVEL = 0.1
 """Decades of compute that make one IsoFLOP level."""
 BUDGETS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6, 2.4, 3.2, 4.8)
 """In runs of the target's C."""
-DRAWS = 400
-LEAST = 3
+COARSE = 5
+"""Every so many of the sizes is looked at in a draw: .01 to .02 apart in ln N."""
+LEAST = 4
 """Runs before anything is recommended."""
 
 
@@ -54,17 +55,14 @@ class Question:
 
     def optimum(self, theta: Floats) -> Floats:
         """Return ln N* (S,) of Chinchilla parameters (S, 5) at the target's C."""
-        d = self.tokens(self.log_sizes, self.pool.target.flops)
-        losses = CHINCHILLA.predict(theta, np.exp(self.log_sizes), d)
-        return np.asarray(self.log_sizes[losses.argmin(axis=-1)])
+        sizes = self.log_sizes[::COARSE]
+        d = self.tokens(sizes, self.pool.target.flops)
+        losses = CHINCHILLA.predict(theta, np.exp(sizes), d)
+        return np.asarray(sizes[losses.argmin(axis=-1)])
 
-    def draws(self, seen: Seen) -> Floats:
-        """Return posterior draws (DRAWS, 5) of Chinchilla's law; runs far below count less."""
-        decades = np.maximum(np.log10(self.pool.target.flops / seen.flops), 0.0)
-        points = Points.of(seen.params, seen.tokens, seen.loss, 1 / wrong_by(decades, DRIFT) ** 2)
-        rng = np.random.default_rng(0)
-        phi, _, _ = sample(points, CHINCHILLA, np.eye(len(seen)), DRAWS, rng)
-        return CHINCHILLA.theta_of(points, phi)
+    def belief(self, seen: Seen) -> Drifting:
+        """Return what was bought says of the law near the target."""
+        return drifting(seen, seen.loss, self.pool.target.flops)
 
     def judge(self, log_size: float) -> tuple[float, float]:
         """Return the error of ln N and the compute wasted by it."""
@@ -102,11 +100,6 @@ def question(name: str, runs: Observations) -> Question:
     return Question(pool, per_token, sizes, levels[0], slope)
 
 
-def log_loss(theta: Floats, runs: Seen | Offer) -> Floats:
-    """Return ln L (S, n)."""
-    return np.asarray(np.log(CHINCHILLA.predict(theta, runs.params, runs.tokens)))
-
-
 @dataclass(frozen=True)
 class IsoFlopGrid:
     """Whole IsoFLOP profiles, the cheapest level first, in a random order within a level."""
@@ -123,24 +116,32 @@ class IsoFlopGrid:
 
 def policies(asked: Question) -> tuple[Policy, ...]:
     """Return the policies of the row; the designs share everything but their aim."""
-    near = asked.log_sizes[::200]
+    near, top = asked.log_sizes[::200], asked.pool.target.flops
     at_top = Offer(
-        np.exp(near), asked.tokens(near, asked.pool.target.flops), *(near * np.nan,) * 3, near
+        np.exp(near), asked.tokens(near, top), near * np.nan, near * np.nan, near * 0 + top, near
     )
 
-    def decision(theta: Floats) -> Floats:
-        return asked.optimum(theta)[:, None]
+    def decision(belief: Drifting) -> Floats:
+        return asked.optimum(belief.theta)[:, None]
 
-    def losses(theta: Floats) -> Floats:
-        return log_loss(theta, at_top)
+    def losses(belief: Drifting) -> Floats:
+        return belief.log_loss(at_top)
+
+    def design(name: str, wanted: Callable[[Drifting], Floats], drift: bool) -> DrawsDesign:
+        def outlook(seen: Seen, offer: Offer) -> Outlook:
+            belief = asked.belief(seen)
+            noise = belief.noise(offer) if drift else np.full(len(offer), NOISE)
+            return Outlook(belief.log_loss(offer), wanted(belief), noise)
+
+        return DrawsDesign(name, outlook)
 
     return (
         RandomPolicy(),
         CostRandomPolicy(),
         IsoFlopGrid(),
-        DrawsDesign("v-optimal", asked.draws, log_loss, losses),
-        DrawsDesign("decision", asked.draws, log_loss, decision),
-        DrawsDesign("with drift", asked.draws, log_loss, decision, DRIFT),
+        design("v-optimal", losses, drift=False),
+        design("no drift", decision, drift=False),
+        design("decision", decision, drift=True),
     )
 
 
@@ -154,8 +155,9 @@ def path(asked: Question, policy: Policy, seed: int) -> Floats:
     for i, budget in enumerate(BUDGETS):
         paid = rows[spent <= budget * target.flops]
         if len(paid) >= LEAST:
-            log_size = np.median(asked.optimum(asked.draws(pool.seen(np.sort(paid)))))
-            out[i] = asked.judge(float(log_size))
+            seen = pool.seen(np.sort(paid))
+            log_sizes = asked.optimum(asked.belief(seen).theta)
+            out[i] = asked.judge(float(np.median(log_sizes)))
     return out
 
 

@@ -65,3 +65,23 @@ def test_a_design_beats_as_many_flops_spent_at_random():
         order = rng.permutation(len(rows.lr))
         others.append(left(order[np.cumsum(rows.flops[order]) <= 6e19]))
     assert ours < 0.7 * np.median(others)
+
+
+def test_a_choice_saves_what_the_trace_falls_by():
+    """Every choice but the first is priced on covariances brought up to date run by run."""
+    rows, surface = grid(), Surface.believed(PRIOR, CELLS)
+    candidates = Candidates.of(surface, rows, rows.flops, np.random.default_rng(0))
+    root = aim(surface, *TARGET)
+    taken = []
+    left = np.trace(root @ surface.covariance @ root.T)
+    for choice in design(candidates, surface.covariance, root, budget=1e21, at_least=1e19):
+        taken += choice.rows
+        after = []
+        for gradient, variance in zip(candidates.gradient, candidates.variance, strict=True):
+            seen = gradient[taken]
+            told = seen.T @ (seen / variance[taken][:, None])
+            sigma = np.linalg.inv(np.linalg.inv(surface.covariance) + told)
+            after.append(np.trace(root @ sigma @ root.T))
+        assert np.isclose(choice.saves, left - np.mean(after), rtol=1e-4)
+        left = np.mean(after)
+    assert len(taken) > 4
