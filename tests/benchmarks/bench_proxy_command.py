@@ -3,7 +3,7 @@
 Overhead: a command that does nothing, started alone and as a trial, in turn; medians, one run.
 Trainers: litgpt and Hugging Face's Trainer as they come from the registry, each in an environment
 of its own (made here once, about a gigabyte each), on the bytes of this Python's standard library:
-a search space as shipped, `planner sweep` to its report. Imports are most of the time.
+a search space as shipped, `planner sweep` to its report: ten CPU minutes each.
 
     python -m tests.benchmarks.bench_proxy_command [FOLDER] [overhead] [litgpt] [transformers]
 """
