@@ -25,6 +25,7 @@ import numpy as np
 
 from planner._secrets import hide, secrets_of
 from planner._spend import PROGRESS_MARKS
+from planner.errors import EvidenceError
 from planner.proxy import (
     Outcome,
     Preempted,
@@ -279,6 +280,8 @@ def _bracket(curve: dict[str, list[float]]) -> dict[str, float]:
     """Reduce a range test's curve to the figures the next stage reads."""
     from planner.fit.finder import range_test
 
+    if lacking := [name for name in ("lr", "train_loss") if name not in curve]:
+        raise EvidenceError(f"the LR range test reported no {' and no '.join(lacking)}")
     lr, loss, tokens = (np.asarray(curve[name]) for name in ("lr", "train_loss", "tokens"))
     test = range_test(lr, loss, tokens)
     found = {"steep": test.lr_steep, "div": test.lr_div, "low": test.low, "high": test.high}

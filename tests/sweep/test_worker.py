@@ -98,6 +98,12 @@ def test_a_range_test_is_reduced_to_its_bracket(tmp_path):
     assert 1e-3 < found["lr_low"] < found["lr_steep"] < found["lr_high"] <= found["lr_div"] <= 1
 
 
+def test_a_range_test_without_learning_rates_says_what_is_missing(tmp_path):
+    ended, _ = run(job(tmp_path, "break_up", schedule="finder", lr=1.0))
+    assert ended.outcome.status is Status.FAILED
+    assert "the LR range test reported no lr" in ended.outcome.note
+
+
 def test_a_trial_tells_what_it_took_of_its_machine(tmp_path):
     ended, _ = run(job(tmp_path))
     assert ended.host == platform.node()
