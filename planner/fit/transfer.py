@@ -109,7 +109,7 @@ def _hyper_fit(
     """Complete the laws by curvatures, warmup and findings, beside those ``told``."""
     beliefs, lr_law, batch_law, forms, cells, sweeps = laws
     flops = flops or [*PUBLISHED_FLOPS, 6 * beliefs.params * beliefs.tokens]
-    slope = depth_slope(cells, beliefs) if shrinks(beliefs) else 0.0
+    slope = depth_slope(cells, beliefs) if cells and shrinks(beliefs) else 0.0
     depths = [at_anchor(cell, beliefs, slope) for cell in cells]
     return HyperFit(
         prior=beliefs,

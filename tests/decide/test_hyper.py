@@ -49,10 +49,10 @@ def test_warmup_is_whole_steps_at_least_twenty_and_never_most_of_the_run():
 
 
 def test_a_missed_setting_costs_less_where_basins_become_shallower():
-    fit = fit_hyper([], unit="images")
+    flat = fit_hyper([], unit="images")
+    fit = replace(flat, depth_slope=-0.35)
     params = fit.prior.params
     size = Size(params, params, params, 6 * params)
-    flat = replace(fit, depth_slope=0.0)
     for name, cost in (
         ("lr", flat.regret(0.6931472)),
         ("batch_tokens", flat.batch_regret(0.6931472)),

@@ -13,6 +13,7 @@ import numpy as np
 
 from planner.arrays import Floats
 from planner.finding import Finding, Severity
+from planner.fit.forms.common import best_size
 from planner.fit.laws import Law
 from planner.observations import Observations
 
@@ -118,12 +119,12 @@ def _collinear(o: Observations) -> Iterator[Finding]:
 
 def check_sides(o: Observations, law: Law, theta: Floats) -> Iterator[Finding]:
     """Yield a doubt where N*(C) lies at the edge of the sizes tried, or beyond it."""
-    side = np.log(o.params / _optimal(law, theta, o.params * o.tokens * 6.0))
+    side = np.log(o.params / _optimal(o, law, theta))
     levels = _levels_on_both_sides(o, side)
     if levels >= LEVELS:
         return
     top = float(o.flops.max())
-    best = float(law.optimal_params(theta[None], top)[0])
+    best = _best(o, law, theta, top)
     ends = np.log(np.array([o.params.min(), o.params.max()]) / best)
     where = "below" if ends[1] < 0 else "above" if ends[0] > 0 else "around"
     yield Finding(
@@ -137,12 +138,25 @@ def check_sides(o: Observations, law: Law, theta: Floats) -> Iterator[Finding]:
     )
 
 
-def _optimal(law: Law, theta: Floats, flops: Floats) -> Floats:
-    """Return N*(C) at every C (n,), through a curve in ln C where the runs' C are many."""
+def _best(o: Observations, law: Law, theta: Floats, flops: float) -> float:
+    """Return N*(C) for the data there are, if the law knows what a repeat is worth."""
+    known = o.unique_tokens[np.isfinite(o.unique_tokens)]
+    if law.extra != "unique_tokens" or not len(known):
+        return float(law.optimal_params(theta[None], flops)[0])
+
+    def loss(params: Floats, tokens: Floats) -> Floats:
+        return law.predict(theta[None], params, tokens, np.full_like(params, known.max()))
+
+    return float(best_size(loss, 1, flops)[0])
+
+
+def _optimal(o: Observations, law: Law, theta: Floats) -> Floats:
+    """Return N*(C) at every run's C (n,), through a curve in ln C where these are many."""
+    flops = o.params * o.tokens * 6.0
     levels = np.unique(flops)
     if len(levels) > 24:
         levels = np.geomspace(levels[0], levels[-1], 24)
-    best = np.array([law.optimal_params(theta[None], float(c))[0] for c in levels])
+    best = np.array([_best(o, law, theta, float(c)) for c in levels])
     return np.asarray(np.exp(np.interp(np.log(flops), np.log(levels), np.log(best))))
 
 

@@ -9,7 +9,10 @@ import pytest
 
 from planner.finding import Severity
 from planner.fit.check import check_fit, check_points, too_thin
+from planner.fit.check.design import check_sides
+from planner.fit.forms import FORMS
 from planner.fit.laws import CHINCHILLA
+from planner.observations import Observations
 from tests.fit.check.codes import codes, one
 from tests.fit.planted import TRUTH, ladder, many_runs, observed
 
@@ -71,3 +74,23 @@ def test_sizes_on_one_side_of_the_optimum():
     assert "below" in finding.what
     theta = np.array([1.8172, 482.0, 2085.0, 0.348, 0.366])
     assert "one-sided" not in fit_codes(many_runs(0.01), theta)
+
+
+def test_the_best_size_is_that_for_the_data_there_are():
+    """Data seen again and again are worth less, so that N* lies higher than for fresh ones."""
+    law, theta = FORMS["data-constrained"], np.array([0.1, 40.0, 900.0, 0.7, 0.85, 8.0, 1e3])
+    n, d = (a.ravel() for a in np.meshgrid([1e3, 3e3, 9e3, 2.7e4], [8e3, 3.2e4, 1.28e5]))
+    unique = np.full(n.shape, 400.0)
+    blank, keys = np.full(n.shape, np.nan), tuple(map(str, range(len(n))))
+    loss = law.predict(theta, n, d, unique)
+    runs = Observations(
+        n, d, 6 * n * d, loss, blank, blank, blank, keys, keys, unique_tokens=unique
+    )
+    few = runs.take(n < 2e3)
+    (found,) = check_sides(few, law, theta)
+    told = float(found.what.split("N* = ")[1].split(" ")[0])
+    sizes = np.geomspace(1e2, 1e8, 4001)
+    c = float(few.flops.max())
+    along = law.predict(theta, sizes, c / 6 / sizes, np.full(4001, 400.0))
+    assert told == pytest.approx(sizes[along.argmin()], rel=0.02)
+    assert told > 1.2 * law.optimal_params(theta[None], c)[0]
