@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,10 +73,10 @@ def read_attempts(
 
 def _observations(rows: Clean) -> Observations:
     frame, numbers = rows.frame, rows.numbers
+    known = ("loss", "loss_se", "lr", "batch_tokens", *(n for n in OPTIONAL if n in numbers))
+    columns: dict[str, Any] = {**rows.ncd, **{name: _column(rows, name) for name in known}}
     return Observations(
-        **rows.ncd,
-        **{name: _column(rows, name) for name in ("loss", "loss_se", "lr", "batch_tokens")},
-        **{name: _column(rows, name) for name in OPTIONAL if name in numbers},
+        **columns,
         group=_groups(rows),
         key=tuple(frame["key"]),
         n_convention=rows.n_convention,
