@@ -55,10 +55,12 @@ class Task:
     test: Seen
     law: Law
 
-    def fit(self, seen: Seen) -> LawFit:
-        """Fit the task's law to what was bought."""
+    def fit(self, seen: Seen, drift: float = 0.0) -> LawFit:
+        """Fit the task's law to what was bought; where it drifts, runs far below count less."""
         extra = seen.batch_tokens if self.law.extra else None
-        points = Points.of(seen.params, seen.tokens, seen.loss, extra=extra)
+        weights = wrong_by(seen.flops, self.train.target.flops, drift) ** -2.0
+        columns = seen.params, seen.tokens, seen.loss, weights / weights.mean()
+        points = Points.of(*columns, extra=extra)
         return fit_law(points, self.law, None, tuple(map(str, range(len(seen)))), 0)
 
     def log_loss(self, theta: Floats, runs: Seen | Offer) -> Floats:
@@ -67,8 +69,8 @@ class Task:
         return np.asarray(np.log(self.law.predict(theta, runs.params, runs.tokens, extra)))
 
     def r2(self, seen: Seen) -> float:
-        """Return the score of a law fitted to what was bought."""
-        theta = self.fit(seen).solution.theta
+        """Return the score of a law that drifts, fitted to what was bought."""
+        theta = self.fit(seen, DRIFT).solution.theta
         return r_squared(np.exp(self.log_loss(theta, self.test)), self.test.loss)
 
     def outlook(self, seen: Seen, offer: Offer, drift: float) -> Outlook:
