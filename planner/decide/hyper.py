@@ -13,7 +13,7 @@ anything but what the laws say. Results lie on a lattice (lr by 2^(1/4), tokens 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -78,35 +78,14 @@ def trunk_hyper(
 ) -> RungHyper:
     """Return the hyperparameters of one trunk for all ``horizons``, in rising order.
 
-    Batch, warmup and beta2 suit the shortest, lr and weight decay the geometric middle. A batch
-    above a short fork's best is like missing steps, and a long warmup takes much of its run: both
-    bias its loss upwards, and N* with it. A batch below a long fork's best costs little once the
-    learning rate is chosen for it, so the batch is rounded down.
+    The batch suits the shortest, the rest the geometric middle. A batch above a short fork's best
+    is like missing steps and biases its loss upwards, and N* with it; one below a long fork's best
+    costs little once the learning rate is chosen for it. So it is rounded down.
     """
-    batch = snap_batch(hyper.best_batch(size, horizons[0]), min_batch_tokens, down=True)
     middle = float(np.sqrt(horizons[0] * horizons[-1]))
+    batch = snap_batch(hyper.best_batch(size, horizons[0]), min_batch_tokens, down=True)
     lr = snap_lr(cautious_lr(hyper.lr(size, middle, batch)))
-    return trunk_rules(
-        size, horizons, batch_tokens=batch, lr=lr, warmup=hyper.warmup, decay=hyper.decay
-    )
-
-
-def trunk_rules(
-    size: Size,
-    horizons: Sequence[float],
-    *,
-    batch_tokens: int,
-    lr: float,
-    warmup: WarmupFit = USUAL_WARMUP,
-    decay: DecayFit = RULE,
-) -> RungHyper:
-    """Complete a trunk's batch and learning rate as :func:`trunk_hyper` says."""
-    middle = round(np.sqrt(horizons[0] * horizons[-1]))
-    shortest, usual = (
-        rules_at(size, tokens, batch_tokens=batch_tokens, lr=lr, warmup=warmup, decay=decay)
-        for tokens in (horizons[0], middle)
-    )
-    return replace(shortest, weight_decay=usual.weight_decay)
+    return rules_at(size, middle, batch_tokens=batch, lr=lr, warmup=hyper.warmup, decay=hyper.decay)
 
 
 def rules_at(

@@ -3,8 +3,8 @@
 Three sizes x four horizons within a factor 4 (gpt proxy, embedded text, CPU). Learning rate and
 batch of every cell are tuned once, on seed 0, by a x2 grid in lr at two batches and the joint
 surface. Then, per seed: every cell by itself at its own optimum; and the fork ladder as the product
-makes it, one trunk a size (`decide.hyper.trunk_hyper`: batch and warmup for the shortest horizon,
-lr and decay for the middle), one cooldown a horizon, as it comes and with the known regret of its
+makes it, one trunk a size (`decide.hyper.trunk_hyper`: the batch for the shortest horizon, the rest
+for the geometric middle), one cooldown a horizon, as it comes and with the known regret of its
 batch and lr taken off. A second trunk a size would save 31 % of the tokens instead of 45.
 
 N* at the middle compute, ladder against tuned runs, from one fit to the losses of both:
@@ -29,7 +29,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from planner.arrays import Floats
-from planner.decide.hyper import snap_lr, trunk_rules
+from planner.decide.hyper import rules_at, snap_lr
 from planner.decide.rules import snap_batch
 from planner.fit.joint import Columns
 from planner.fit.priors import Priors
@@ -115,7 +115,7 @@ def _trunk(surface: Surface, group: list[Cell], seed: int) -> Trial:
     batch = snap_batch(math.exp(log_batch), min(BATCHES), down=True)
     middle = math.sqrt(horizons[0] * horizons[-1])
     lr = snap_lr(math.exp(surface.optimum(size.params_matmul, middle, batch)[0]))
-    hyper = trunk_rules(size, horizons, batch_tokens=batch, lr=lr)
+    hyper = rules_at(size, middle, batch_tokens=batch, lr=lr)
     return trunk_of(trial_of("bench", group[0], hyper, seed=seed), horizons)
 
 
