@@ -2,7 +2,8 @@
 
 Three sizes x four horizons within a factor 4 (gpt proxy, embedded text, CPU). Learning rate and
 batch of every cell are tuned once, on seed 0, by a x2 grid in lr at two batches and the joint
-surface. Then, per seed: every cell by itself at its own optimum; and the fork ladder as the product
+surface. Then, per seed: every cell by itself at its best lr, at the batch of TUNED with the lower
+mean; and the fork ladder as the product
 makes it, one trunk a size (`decide.hyper.trunk_hyper`: the batch for the shortest horizon, the rest
 for the geometric middle), one cooldown a horizon, as it comes and with the known regret of its
 batch and lr taken off. A second trunk a size would save 31 % of the tokens instead of 45.
@@ -43,6 +44,7 @@ WIDTHS = (16, 32, 48)
 HORIZONS = (256_000, 400_000, 640_000, 1_000_000)
 BATCHES = (128, 512)
 RATES = (0.004, 0.008, 0.016, 0.032)
+TUNED = (128, 256)
 NOISE = 0.006
 DRAWS = 200
 
@@ -52,9 +54,8 @@ def main(seeds: int = 5, folder: str = "results/bench_forks") -> None:
     trainer = Trainer(Path(folder), 2 * max(HORIZONS))
     cells = [trainer.cell(width, tokens) for width, tokens in product(WIDTHS, HORIZONS)]
     surface = _tuned(trainer, cells)
-    tuned = [[_best(trainer, surface, cell, seed) for cell in cells] for seed in range(seeds)]
-    best = np.array([trainer.train(own) for own in tuned])
-    spent = sum(trial.new_tokens for own in tuned for trial in own)
+    best = _best(trainer, surface, cells, seeds)
+    spent = float(seeds * sum(cell.tokens for cell in cells))
     ladders = [_ladder(trainer, surface, cells, seed) for seed in range(seeds)]
     plain, regret = (np.array([ladder[k] for ladder in ladders]) for k in (0, 1))
     saved = 1 - sum(ladder[2] for ladder in ladders) / spent
@@ -81,13 +82,21 @@ def _tuned(trainer: Trainer, cells: list[Cell]) -> Surface:
     return Surface.believed(prior, places, NOISE).given(rows, np.array(trainer.train(trials)))
 
 
-def _best(trainer: Trainer, surface: Surface, cell: Cell, seed: int) -> Trial:
-    """Return the run at the surface's optimum of a cell, its own scatter included."""
-    params = cell.size.params_matmul
-    log_batch = surface.optimum(params, cell.tokens, 1.0)[1]
-    batch = snap_batch(math.exp(log_batch), min(BATCHES))
-    log_lr = surface.optimum(params, cell.tokens, batch)[0]
-    return trainer.trial(cell, batch, snap_lr(math.exp(log_lr)), seed)
+def _best(trainer: Trainer, surface: Surface, cells: list[Cell], seeds: int) -> Floats:
+    """Return losses (seeds, cells) of runs tuned one by one."""
+
+    def run(cell: Cell, batch: int, seed: int) -> Trial:
+        lr = math.exp(surface.optimum(cell.size.params_matmul, cell.tokens, batch)[0])
+        return trainer.trial(cell, batch, snap_lr(lr), seed)
+
+    tried = [
+        [trainer.train([run(cell, batch, seed) for cell in cells]) for seed in range(seeds)]
+        for batch in TUNED
+    ]
+    losses = np.array(tried)
+    better = losses.mean(axis=1).argmin(axis=0)
+    print("batch of the tuned runs:", *(TUNED[i] for i in better))
+    return np.asarray(losses[better, :, np.arange(len(cells))].T)
 
 
 def _ladder(
