@@ -78,24 +78,29 @@ class Weights(Protocol):
 
 
 class Steps(Protocol):
-    """What takes the steps of a trial.
-
-    ``micro`` is how much passes at a time, ``waited`` the seconds spent waiting for data, ``note``
-    what went wrong and was got over.
-    """
+    """What takes the steps of a trial; ``micro`` is how much passes at a time."""
 
     micro: int
 
     @property
-    def model(self) -> Weights: ...
+    def model(self) -> Weights:
+        """The model that is trained."""
+
     @property
-    def trial(self) -> Trial: ...
+    def trial(self) -> Trial:
+        """The trial whose steps these are."""
+
     @property
-    def optimizer(self) -> torch.optim.Optimizer: ...
+    def optimizer(self) -> torch.optim.Optimizer:
+        """What moves the weights; its state is saved."""
+
     @property
-    def waited(self) -> float: ...
+    def waited(self) -> float:
+        """Seconds spent waiting for data."""
+
     @property
-    def note(self) -> str: ...
+    def note(self) -> str:
+        """What went wrong and was got over."""
 
     def take(self, step: int, lr: float) -> tuple[Tensor, Tensor]:
         """Take a step; return its mean loss and the gradient's norm."""
