@@ -1,4 +1,4 @@
-"""What a study's tokens are called: tokens, or whatever its proxy says (``unit`` in its recipe).
+"""What a recipe says of itself: what its tokens are called (``unit``), which optimizer trains.
 
 Keys of YAML and columns of tables say tokens always; sentences for people say the unit. They are
 written for tokens, and this is the one place that puts another word in.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 TOKENS = "tokens"
+NO_RECIPE: Mapping[str, Any] = MappingProxyType({})
 PHRASES = (("(in sequences) ", ""), (" a image", " an image"))
 """What else has to change with the word."""
 NAMES = ("name", "code", "method")
@@ -26,6 +28,12 @@ _WORD = re.compile(r"(?<![\w.`{-])([Tt])oken(s?)(?![\w-])")
 def unit_of(recipe: Mapping[str, Any]) -> str:
     """Return what a study counts, in the plural."""
     return str(recipe.get("unit", TOKENS))
+
+
+def optimizer_of(recipe: Mapping[str, Any]) -> str:
+    """Return the first word a recipe says of its ``optimizer``; nothing where it says none."""
+    words = re.findall(r"\w+", str(recipe.get("optimizer", "")))
+    return words[0] if words else ""
 
 
 def in_unit(sentence: str, unit: str) -> str:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
+
 from planner.decide.decision import Decision
 from planner.estimate import Estimate
 from planner.finding import Finding, Severity
-from planner.words import in_unit, retold, unit_of
+from planner.words import in_unit, optimizer_of, retold, unit_of
 
 
 def test_sentences_speak_of_images_and_keys_of_tokens():
@@ -40,3 +42,11 @@ def test_a_record_is_retold_but_for_its_names():
 def test_a_study_counts_tokens_unless_its_recipe_says_otherwise():
     assert unit_of({}) == "tokens"
     assert unit_of({"unit": "images"}) == "images"
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [("adamw eps 1e-08, x", "adamw"), ("SGD", "SGD"), ("sgd, decay", "sgd"), (None, ""), ("", "")],
+)
+def test_the_optimizer_is_the_first_word_a_recipe_says_of_it(said, name):
+    assert optimizer_of({} if said is None else {"optimizer": said}) == name

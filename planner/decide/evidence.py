@@ -7,10 +7,8 @@ The held-out rung enters only after it has been judged, and it has been judged o
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,14 +22,12 @@ from planner.fit.loss_fit import LossFit
 from planner.fit.transfer import fit_hyper
 from planner.observations import Observations
 from planner.run import Run
-from planner.words import unit_of
+from planner.words import NO_RECIPE
 
 RunsByStage = Mapping[str, Sequence[Run]]
 
 CHANCE = 2.0
 """Times the replicates' scatter up to which that about the law is taken for chance."""
-
-NO_RECIPE: Mapping[str, Any] = MappingProxyType({})
 
 LOSS_STAGES = ("ladder", "held_out")
 HYPER_STAGES = ("lr_batch", "seeds", "confirm", "design", "warmup")
@@ -47,17 +43,9 @@ def fit_hyper_of(runs: RunsByStage, recipe: Mapping[str, Any] = NO_RECIPE) -> Hy
     hyper = fit_hyper(
         hyper_runs(runs),
         joint=bool(runs.get("design")),
-        parametrization=str(recipe.get("parametrization", "sp")),
-        unit=unit_of(recipe),
-        optimizer=optimizer_of(recipe),
+        recipe=recipe,
     )
     return replace(hyper, decay=fit_decay(_pick(runs, DECAY_STAGES), sigma=hyper.sigma_seed))
-
-
-def optimizer_of(recipe: Mapping[str, Any]) -> str:
-    """Return the first word a recipe says of its ``optimizer``; nothing where it says none."""
-    words = re.findall(r"\w+", str(recipe.get("optimizer", "")))
-    return words[0] if words else ""
 
 
 def hyper_runs(runs: RunsByStage) -> list[Run]:

@@ -17,9 +17,9 @@ Without own cells both laws are the published ones, and the findings say so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from planner.finding import Finding
 from planner.fit.batch_law import BatchLaw, fit_batch_law
@@ -44,10 +44,10 @@ from planner.fit.parametrization import transfer_prior, uncovered
 from planner.fit.priors import PUBLISHED_FLOPS, Priors
 from planner.fit.priors_unpublished import is_published, owes_nothing, shrinks, unpublished
 from planner.fit.scaling_rule import batch_rule
-from planner.fit.transfer_findings import form_findings, transfer_findings
+from planner.fit.transfer_findings import edge_findings, form_findings, transfer_findings
 from planner.fit.warmup import fit_warmup
 from planner.run import Run
-from planner.words import TOKENS
+from planner.words import NO_RECIPE, optimizer_of, unit_of
 
 
 def fit_hyper(
@@ -55,9 +55,7 @@ def fit_hyper(
     *,
     prior: Priors | None = None,
     joint: bool = False,
-    parametrization: str = "sp",
-    unit: str = TOKENS,
-    optimizer: str = "",
+    recipe: Mapping[str, Any] = NO_RECIPE,
 ) -> HyperFit:
     """Fit learning rate, batch and warmup to whatever the runs hold; never refuses.
 
@@ -65,11 +63,15 @@ def fit_hyper(
     beliefs at the anchor. Without a cell of three learning rates the fit is the prior at
     the prior's own anchor: state ``Priors.published(params_non_embedding, tokens)`` near the
     runs in question, or small sizes get absurdly wide intervals. ``joint`` takes the laws from all
-    runs at once (:mod:`planner.fit.joint`), for runs that a design placed outside basins. Units but
-    tokens and optimizers but Adam's get wide beliefs (:mod:`planner.fit.priors_unpublished`).
+    runs at once (:mod:`planner.fit.joint`), for runs that a design placed outside basins.
+
+    ``recipe`` names what beliefs and findings hang on: ``parametrization``, ``unit``, ``optimizer``
+    (units but tokens and optimizers but Adam's get wide beliefs,
+    :mod:`planner.fit.priors_unpublished`) and ``least_batch``, or a sequence of ``context``.
     """
     runs = usable(runs)
-    measured = seed_noise(runs)
+    measured, parametrization = seed_noise(runs), str(recipe.get("parametrization", "sp"))
+    unit, optimizer = unit_of(recipe), optimizer_of(recipe)
     beliefs = prior or transfer_prior(_beliefs_at_anchor(runs, unit, optimizer), parametrization)
     noise = noise_of_one_run(measured, beliefs)
     cells = find_cells(runs, beliefs, noise)
@@ -84,7 +86,8 @@ def fit_hyper(
         flops = [cell.flops for cell in cells]
     laws = _Laws(beliefs, lr_law, batch_law, forms, cells, tuple(sweep for sweep, _ in located))
     rule = batch_rule(cells, beliefs) if owes_nothing(beliefs) else ()
-    told = (*uncovered(parametrization), *rule)
+    edges = edge_findings(cells, laws.sweeps, recipe)
+    told = (*edges, *uncovered(parametrization), *rule)
     return _hyper_fit(laws, runs, flops, (measured, noise.sd), told)
 
 
@@ -128,7 +131,7 @@ def _hyper_fit(
         batch_sweeps=sweeps,
         warmup=fit_warmup(runs, sigma=noise[1]),
         findings=(
-            *transfer_findings(cells, sweeps, lr_law, batch_law, beliefs),
+            *transfer_findings(cells, lr_law, batch_law, beliefs),
             *form_findings(forms),
             *told,
         ),

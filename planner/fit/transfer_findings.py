@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,11 @@ from planner.fit.priors_unpublished import owes_nothing
 CONFLICT_SD = 2.0
 """Prior and data contradict each other beyond this many sd."""
 
+NO_SMALLER = (
+    "longer horizons, whose best batch is larger; no smaller batch can be tried, and what it would "
+    "gain the plan cannot use"
+)
+
 MEANING = {
     "level": "the learning rate at the anchor",
     "size_slope": "how the learning rate changes with size",
@@ -32,12 +38,11 @@ MEANING = {
 
 def transfer_findings(
     cells: Sequence[Cell],
-    sweeps: Sequence[BatchSweep],
     lr_law: LrLaw,
     batch_law: BatchLaw,
     prior: Priors,
 ) -> tuple[Finding, ...]:
-    """Return the findings of a fit: gaps in its evidence, optima at an edge, conflicts."""
+    """Return the findings of a fit: gaps in its evidence and conflicts with what is believed."""
     if not cells:
         are = "orders of magnitude" if owes_nothing(prior) else "published priors"
         what = f"No learning-rate basin was measured; learning rate and batch are {are}."
@@ -45,7 +50,6 @@ def transfer_findings(
         return (Finding("lr-prior-only", Severity.WARNING, what, remedy),)
     return (
         *_gaps(cells),
-        *_edges(cells, sweeps),
         *_conflicts(lr_law.conflicts(prior) | {"batch": batch_conflict(batch_law, prior)}, prior),
     )
 
@@ -94,7 +98,10 @@ def _gaps(cells: Sequence[Cell]) -> list[Finding]:
     return found
 
 
-def _edges(cells: Sequence[Cell], sweeps: Sequence[BatchSweep]) -> list[Finding]:
+def edge_findings(
+    cells: Sequence[Cell], sweeps: Sequence[BatchSweep], recipe: Mapping[str, Any]
+) -> tuple[Finding, ...]:
+    """Return the optima that may lie beyond their grids, and how to bring them inside."""
     found = []
     for cell in cells:
         if not cell.basin.interior:
@@ -111,13 +118,25 @@ def _edges(cells: Sequence[Cell], sweeps: Sequence[BatchSweep]) -> list[Finding]
         if not sweep.basin.interior:
             side = "above" if sweep.basin.interior_low else "below"
             edge = sweep.tested[-1] if sweep.basin.interior_low else sweep.tested[0]
+            least = side == "below" and edge <= _least_batch(recipe)
             what = (
                 f"At {sweep.params:.3g} parameters and {sweep.tokens:.3g} tokens the best batch "
-                f"may lie {side} {edge:.0f} tokens, the edge of the grid: it is a bound."
+                f"may lie {side} {edge:.0f} tokens, "
+                f"{'the smallest of this proxy' if least else 'the edge of the grid'}: "
+                "it is a bound."
             )
-            remedy = f"try batches {side} {edge:.0f} tokens"
+            remedy = NO_SMALLER if least else f"try batches {side} {edge:.0f} tokens"
             found.append(Finding("batch-at-edge", Severity.WARNING, what, remedy))
-    return found
+    return tuple(found)
+
+
+def _least_batch(recipe: Mapping[str, Any]) -> float:
+    """Return the smallest batch a proxy can train at, 0 where its recipe does not tell.
+
+    A sequence of ``context`` tokens binds proxies; what a command makes of it is its own affair.
+    """
+    context = 0 if recipe.get("proxy") == "command" else recipe.get("context", 0)
+    return float(recipe.get("least_batch", context))
 
 
 def _conflicts(moved: dict[str, float], prior: Priors) -> list[Finding]:

@@ -1,12 +1,13 @@
 """What a WSD fork ladder costs and saves against runs tuned one by one, and its bias in N*.
 
 Three sizes x four horizons within a factor 4 (gpt proxy, embedded text, CPU). Learning rate and
-batch of every cell are tuned once, on seed 0, by a x2 grid in lr at two batches and the joint
-surface. Then, per seed: every cell by itself at its best lr, at the batch of TUNED with the lower
-mean; and the fork ladder as the product
-makes it, one trunk a size (`decide.hyper.trunk_hyper`: the batch for the shortest horizon, the rest
-for the geometric middle), one cooldown a horizon, as it comes and with the known regret of its
-batch and lr taken off. A second trunk a size would save 31 % of the tokens instead of 45.
+batch of every cell are tuned once, on seed 0, by a x2 grid in lr at two batches, with two more
+seeds in the middle cell, and read by the product's own fit (`fit.transfer.fit_hyper`). Then, per
+seed: every cell by itself at its best lr, at the batch of TUNED with the lower mean; and the fork
+ladder as the product makes it, one trunk a size (`decide.hyper.trunk_hyper`: the batch for the
+shortest horizon, the rest for the geometric middle), one cooldown a horizon, as it comes and with
+what the product knows of its regret taken off (`HyperFit.known_regret`). A second trunk a size
+would save 31 % of the tokens instead of 45.
 
 N* at the middle compute, ladder against tuned runs, from one fit to the losses of both:
 
@@ -30,11 +31,9 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from planner.arrays import Floats
-from planner.decide.hyper import rules_at, snap_lr
-from planner.decide.rules import snap_batch
-from planner.fit.joint import Columns
-from planner.fit.priors import Priors
-from planner.fit.surface import Surface
+from planner.decide.hyper import snap_lr, trunk_hyper
+from planner.fit.hyper_fit import HyperFit
+from planner.fit.transfer import fit_hyper
 from planner.run import Trial
 from planner.sweep.cells import Cell
 from planner.sweep.trials import fork_of, trial_of, trunk_of
@@ -45,7 +44,7 @@ HORIZONS = (256_000, 400_000, 640_000, 1_000_000)
 BATCHES = (128, 512)
 RATES = (0.004, 0.008, 0.016, 0.032)
 TUNED = (128, 256)
-NOISE = 0.006
+REPLICATES = 3
 DRAWS = 200
 
 
@@ -53,40 +52,39 @@ def main(seeds: int = 5, folder: str = "results/bench_forks") -> None:
     """Print the table."""
     trainer = Trainer(Path(folder), 2 * max(HORIZONS))
     cells = [trainer.cell(width, tokens) for width, tokens in product(WIDTHS, HORIZONS)]
-    surface = _tuned(trainer, cells)
-    best = _best(trainer, surface, cells, seeds)
+    hyper = _tuned(trainer, cells)
+    best = _best(trainer, hyper, cells, seeds)
     spent = float(seeds * sum(cell.tokens for cell in cells))
-    ladders = [_ladder(trainer, surface, cells, seed) for seed in range(seeds)]
+    ladders = [_ladder(trainer, hyper, cells, seed) for seed in range(seeds)]
     plain, regret = (np.array([ladder[k] for ladder in ladders]) for k in (0, 1))
     saved = 1 - sum(ladder[2] for ladder in ladders) / spent
     print(f"\n{saved:.1%} fewer tokens than tuned runs\nmean fork - tuned, millinats:", end=" ")
     print(*(f"{1e3 * d:+.0f}" for d in (plain - best).mean(axis=0)))
+    print("known regret of the forks:", *(f"{1e3 * r:.1f}" for r in regret[0]))
     for name, losses in (("fork ladder", plain), ("corrected", plain - regret)):
         for floors, what in ((False, "common E"), (True, "own E")):
             shift, se = _shift(cells, best, losses, floors)
             print(f"{name:12s} ln N* against tuned runs, {what}: {shift:+.3f} +- {se:.3f}")
 
 
-def _tuned(trainer: Trainer, cells: list[Cell]) -> Surface:
-    trials = [
+def _tuned(trainer: Trainer, cells: list[Cell]) -> HyperFit:
+    """Return what the product reads from every cell's grid and the middle one's replicates."""
+    grid = [
         trainer.trial(cell, batch, snap_lr(lr))
         for cell in cells
         for batch in BATCHES
         for lr in RATES
     ]
-    sizes = {cell.shape["width"]: cell.size.params_matmul for cell in cells}
-    rows = Columns.of(trials, [sizes[trial.shape["width"]] for trial in trials])
-    places = np.unique(np.stack([rows.params, rows.tokens], axis=1), axis=0)
     middle = cells[len(cells) // 2]
-    prior = Priors.published(middle.size.params_matmul, middle.tokens)
-    return Surface.believed(prior, places, NOISE).given(rows, np.array(trainer.train(trials)))
+    repeated = [trainer.trial(middle, BATCHES[0], RATES[1], seed) for seed in range(1, REPLICATES)]
+    return fit_hyper(trainer.runs([*grid, *repeated]))
 
 
-def _best(trainer: Trainer, surface: Surface, cells: list[Cell], seeds: int) -> Floats:
+def _best(trainer: Trainer, hyper: HyperFit, cells: list[Cell], seeds: int) -> Floats:
     """Return losses (seeds, cells) of runs tuned one by one."""
 
     def run(cell: Cell, batch: int, seed: int) -> Trial:
-        lr = math.exp(surface.optimum(cell.size.params_matmul, cell.tokens, batch)[0])
+        lr = hyper.lr(cell.size, cell.tokens, batch).value
         return trainer.trial(cell, batch, snap_lr(lr), seed)
 
     tried = [
@@ -100,32 +98,30 @@ def _best(trainer: Trainer, surface: Surface, cells: list[Cell], seeds: int) -> 
 
 
 def _ladder(
-    trainer: Trainer, surface: Surface, cells: list[Cell], seed: int
+    trainer: Trainer, hyper: HyperFit, cells: list[Cell], seed: int
 ) -> tuple[Floats, Floats, float]:
     """Return losses and known regrets (cells,), and the tokens trained."""
     groups = [cells[i : i + len(HORIZONS)] for i in range(0, len(cells), len(HORIZONS))]
-    trunks = [_trunk(surface, group, seed) for group in groups]
+    trunks = [_trunk(hyper, group, seed) for group in groups]
     trainer.train(trunks)
     forks = [
         fork_of(trunk, trainer.key(trunk), cell.tokens)
         for group, trunk in zip(groups, trunks, strict=True)
         for cell in group
     ]
-    losses = np.array(trainer.train(forks))
-    rows = Columns.of(forks, [cell.size.params_matmul for cell in cells])
-    regret = surface.excess(rows, surface.mean)
-    return losses, regret, float(sum(t.new_tokens for t in [*trunks, *forks]))
+    regret = [
+        hyper.known_regret(cell.size, cell.tokens, fork.batch_tokens, fork.lr)
+        for cell, fork in zip(cells, forks, strict=True)
+    ]
+    spent = float(sum(trial.new_tokens for trial in [*trunks, *forks]))
+    return np.array(trainer.train(forks)), np.array(regret), spent
 
 
-def _trunk(surface: Surface, group: list[Cell], seed: int) -> Trial:
-    """Make a size's trunk by the product's rules, from what the surface knows."""
-    size, horizons = group[0].size, [cell.tokens for cell in group]
-    log_batch = surface.optimum(size.params_matmul, horizons[0], 1.0)[1]
-    batch = snap_batch(math.exp(log_batch), min(BATCHES), down=True)
-    middle = math.sqrt(horizons[0] * horizons[-1])
-    lr = snap_lr(math.exp(surface.optimum(size.params_matmul, middle, batch)[0]))
-    hyper = rules_at(size, middle, batch_tokens=batch, lr=lr)
-    return trunk_of(trial_of("bench", group[0], hyper, seed=seed), horizons)
+def _trunk(hyper: HyperFit, group: list[Cell], seed: int) -> Trial:
+    """Make a size's trunk as the ladder's stage does."""
+    horizons = [cell.tokens for cell in group]
+    chosen = trunk_hyper(hyper, group[0].size, horizons, min_batch_tokens=min(BATCHES))
+    return trunk_of(trial_of("bench", group[0], chosen, seed=seed), horizons)
 
 
 def _shift(

@@ -108,7 +108,7 @@ def _study(trainer: Trainer, target: Target, truth: Truth, index: int, seed: int
         place = trainer.cell(width, tokens, target.depth)
         assert place.flops <= SHARE * cell.flops
         runs += _swept(trainer, place, target.batch, range(seed, seed + seeds))
-    hyper = fit_hyper(runs, parametrization=trainer.recipe["parametrization"])
+    hyper = fit_hyper(runs, recipe=trainer.recipe)
     best = hyper.lr(cell.size, cell.tokens, target.batch)
     pick = snap_lr(cautious_lr(best))
     carried = float(np.exp(max(hyper.cells, key=lambda c: c.flops).basin.x))

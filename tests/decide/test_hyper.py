@@ -46,7 +46,7 @@ def test_warmup_is_whole_steps_at_least_twenty_and_never_most_of_the_run():
 
 
 def test_a_missed_setting_costs_less_where_basins_become_shallower():
-    flat = fit_hyper([], unit="images")
+    flat = fit_hyper([], recipe={"unit": "images"})
     fit = replace(flat, depth_slope=-0.35)
     params = fit.prior.params
     size = Size(params, params, params, 6 * params)

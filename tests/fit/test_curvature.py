@@ -18,7 +18,7 @@ SMALL, LARGE = Size(2e4, 2e4, 2e4, 1.2e5), Size(2e5, 2e5, 2e5, 1.2e6)
 
 
 def images():
-    return fit_hyper(World(np.random.default_rng(0)).anchor(), unit="images")
+    return fit_hyper(World(np.random.default_rng(0)).anchor(), recipe={"unit": "images"})
 
 
 def apart(fit, slope, away=1e3, sd=0.2):
@@ -39,7 +39,9 @@ def test_basins_of_images_become_shallower_and_those_of_language_models_do_not()
     words = fit_hyper(World(np.random.default_rng(0)).anchor())
     assert words.depth_slope == 0.0
     assert words.depth(LARGE, 1e7) == 1.0
-    assert fit_hyper([], unit="images").depth_slope == 0.0  # no cell, no anchor to be away from
+    assert (
+        fit_hyper([], recipe={"unit": "images"}).depth_slope == 0.0
+    )  # no cell, no anchor to be away from
 
 
 def test_own_basins_that_lie_apart_decide_the_trend():

@@ -25,7 +25,7 @@ from tests.fit.hyper_world import World
 )
 def test_published_laws_speak_of_tokens_under_adam(unit, optimizer, known):
     assert is_published(unit, optimizer) is known
-    beliefs = fit_hyper([], unit=unit, optimizer=optimizer).prior
+    beliefs = fit_hyper([], recipe={"unit": unit, "optimizer": optimizer}).prior
     assert owes_nothing(beliefs) is not known
     assert (beliefs == Priors.published()) is known
 
@@ -41,8 +41,8 @@ def test_beliefs_about_muon_are_wide_and_follow_the_horizon():
 
 def test_own_cells_decide_where_beliefs_are_wide():
     world = World(np.random.default_rng(0), noise=0.002)
-    fit = fit_hyper(world.anchor(), optimizer="muon")
-    assert fit.own_share > fit_hyper([], optimizer="muon").own_share
+    fit = fit_hyper(world.anchor(), recipe={"optimizer": "muon"})
+    assert fit.own_share > fit_hyper([], recipe={"optimizer": "muon"}).own_share
     best = float(np.exp(world.best_lr(2e4, 1e6, 512)))
     size = next(run.size for run in world.anchor())
     assert fit.lr(size, 1e6, 512).contains(best)

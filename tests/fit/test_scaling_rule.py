@@ -16,7 +16,7 @@ BATCHES = (8, 32, 128, 512)
 
 def cells(noise_batch, batches=BATCHES):
     world = World(np.random.default_rng(0), noise=0.001, log_noise_batch=float(np.log(noise_batch)))
-    return fit_hyper(world.anchor(batches=batches, points=7), unit="images")
+    return fit_hyper(world.anchor(batches=batches, points=7), recipe={"unit": "images"})
 
 
 def test_far_below_saturation_the_linear_rule_is_found_and_the_root_refused():
@@ -65,4 +65,4 @@ def test_beliefs_of_language_models_are_not_used_for_images():
     assert images.prior.level.sd >= 2.0
     words = fit_hyper(World(np.random.default_rng(0)).anchor())
     assert images.prior.source != words.prior.source
-    assert "images" in fit_hyper([], unit="images").prior.source
+    assert "images" in fit_hyper([], recipe={"unit": "images"}).prior.source

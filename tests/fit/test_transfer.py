@@ -115,6 +115,20 @@ def test_a_batch_optimum_below_the_grid_is_a_bound() -> None:
     assert fit.batch(sized(2e4), 1e6).contains(512)
 
 
+def test_no_batch_is_asked_for_below_what_the_proxy_can_train_at() -> None:
+    runs = world(noise=0.002).anchor(batches=(1024, 2048, 4096))
+
+    def advice(recipe: dict[str, object]) -> str:
+        found = fit_hyper(runs, recipe=recipe).findings
+        return next(f"{f.what} {f.remedy}" for f in found if f.code == "batch-at-edge")
+
+    for bound in ({"least_batch": 1024}, {"proxy": "gpt", "context": 1024}):
+        assert "the smallest of this proxy" in advice(bound)
+        assert "try batches" not in advice(bound)
+    for free in ({}, {"least_batch": 512}, {"proxy": "command", "context": 1024}):
+        assert "try batches below 1024 tokens" in advice(free)
+
+
 def test_a_learning_rate_optimum_outside_the_grid_is_said() -> None:
     planted = world(noise=0.002)
     runs = planted.cell(2e4, 1_000_000, 512, [0.001, 0.002, 0.004])

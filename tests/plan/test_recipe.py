@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from planner.decide.evidence import fit_hyper_of, optimizer_of
+from planner.decide.evidence import fit_hyper_of
 from planner.plan.make import Evidence, make_plan
 from planner.plan.objective import objective_from_options
 from planner.plan.recipe import by_recipe
@@ -62,11 +62,3 @@ def test_muon_believes_in_no_law_of_adamw():
     nothing = fit_hyper_of({}, recipe("muon"))
     (said,) = (f.what for f in nothing.findings if f.code == "lr-prior-only")
     assert "published" not in said
-
-
-@pytest.mark.parametrize(
-    ("said", "name"),
-    [("adamw eps 1e-08, x", "adamw"), ("SGD", "SGD"), ("sgd, decay", "sgd"), (None, ""), ("", "")],
-)
-def test_the_optimizer_is_the_first_word_a_recipe_says_of_it(said, name):
-    assert optimizer_of({} if said is None else {"optimizer": said}) == name

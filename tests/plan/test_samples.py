@@ -41,7 +41,7 @@ def fit() -> LossFit:
 
 def planned(fit, **options):
     losses = np.linspace(0.2, 3.0, 12)
-    evidence = Evidence(fit, fit_hyper([], unit="images"),
+    evidence = Evidence(fit, fit_hyper([], recipe={"unit": "images"}),
                         accuracy=fit_error_map(losses, 0.3 * losses))  # fmt: skip
     objective = objective_from_options({"flops": 2e10} | options)
     return make_plan(evidence, objective, family=BlackBox())
