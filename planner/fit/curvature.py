@@ -5,6 +5,8 @@
 s is 0 for language models. A classifier's loss falls by decades, and its basins with it: there s is
 believed to be that of the loss's own terms, and own basins that lie apart have their say. Each
 basin's posterior used the prior, which must count once: precisions add up less the prior's.
+Only basins with points on both sides of their minimum are pooled: at the edge of a grid any k fits
+a minimum far enough away, so that each edge would take ln k down, and many of them without end.
 """
 
 from __future__ import annotations
@@ -75,8 +77,9 @@ def pooled(prior: Normal, posteriors: Sequence[Normal]) -> Estimate:
 
 
 def pooled_batch(prior: Priors, sweeps: Sequence[BatchSweep], slope: float = 0.0) -> Estimate:
-    """Pool the curvature in ln B over both sides of all batch sweeps, at the anchor."""
-    sides = [side for sweep in sweeps for side in at_anchor(sweep, prior, slope)]
+    """Pool the curvature in ln B over both sides of batch sweeps, at the anchor."""
+    within = [sweep for sweep in sweeps if sweep.basin.interior]
+    sides = [side for sweep in within for side in at_anchor(sweep, prior, slope)]
     return pooled(prior.log_k_batch, sides)
 
 

@@ -113,7 +113,7 @@ def _hyper_fit(
     beliefs, lr_law, batch_law, forms, cells, sweeps = laws
     flops = flops or [*PUBLISHED_FLOPS, 6 * beliefs.params * beliefs.tokens]
     slope = depth_slope(cells, beliefs) if cells and shrinks(beliefs) else 0.0
-    depths = [at_anchor(cell, beliefs, slope) for cell in cells]
+    depths = [at_anchor(cell, beliefs, slope) for cell in cells if cell.basin.interior]
     return HyperFit(
         prior=beliefs,
         lr_law=lr_law,

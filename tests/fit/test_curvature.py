@@ -72,3 +72,29 @@ def test_a_miss_costs_less_where_basins_are_shallower_and_is_read_back():
     assert read.depth_slope == fit.depth_slope
     assert "depth_slope" not in flat.to_json()
     assert read.regret(1.0, 0.5) == pytest.approx(0.5 * read.regret(1.0))
+
+
+def test_many_grids_that_end_at_their_best_batch_do_not_flatten_the_basin():
+    """Twelve horizons, two batches each, the lower always better: any k would fit each alone."""
+    world = World(np.random.default_rng(0), k_batch=0.03, batch_slope=0.0)
+    runs = world.anchor(batches=(512, 2048), points=3)
+    for params in (1e4, 2e4, 4e4):
+        for tokens in (500_000, 2_000_000, 4_000_000, 8_000_000):
+            for batch in (512, 2048):
+                lr = np.exp(world.best_lr(params, tokens, batch))
+                runs += world.cell(params, tokens, batch, lr * np.array([0.5, 1.0, 2.0]))
+    fit = fit_hyper(runs)
+    assert "batch-at-edge" in {finding.code for finding in fit.findings}
+    assert fit.k_batch.low < 0.03 < fit.k_batch.high
+    assert fit.batch_regret(np.log(4)) > 0.5 * world.k_batch * np.log(4) ** 2
+
+
+def test_learning_rates_at_the_edge_of_their_grids_do_not_flatten_the_basin():
+    world = World(np.random.default_rng(0))
+    runs = []
+    for tokens in (500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000, 16_000_000):
+        lr = np.exp(world.best_lr(2e4, tokens, 512))
+        runs += world.cell(2e4, tokens, 512, lr * np.array([1.0, 2.0, 4.0]))
+    fit = fit_hyper(runs)
+    assert fit.k_high.low < world.k_high < fit.k_high.high
+    assert fit.k_low.low < world.k_low < fit.k_low.high
