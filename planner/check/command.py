@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from planner.check.coordinate import (
     measure_slopes,
     unchecked_finding,
 )
-from planner.check.stage import Stage
+from planner.check.stage import STEPS, Stage
 from planner.check.transfer import transfer_finding
 from planner.errors import UsageError
 from planner.finding import Finding, Severity
@@ -71,6 +72,8 @@ def check_proxy(space: SearchSpace, *, as_json: bool) -> bool:
     lr, batch = math.sqrt(space.lr.low * space.lr.high), int(space.batch_tokens.low)
     with tempfile.TemporaryDirectory() as folder:
         stage = Stage(lambda: load_proxy(spec), space.shapes[0], lr, batch, Path(folder))
+        said = f"rehearsing {space.proxy.name} in trials of {STEPS} steps at {dict(stage.shape)}"
+        print(f"{said} (Ctrl-C ends them)", file=sys.stderr, flush=True)  # noqa: T201
         findings = conformance(stage)
     data = _as_data(findings, [])
     kept = f"the proxy {space.proxy.name} keeps its promises at {dict(space.shapes[0])}"
