@@ -61,7 +61,7 @@ def against_compute(study: ReportInput) -> Figure | str:
         seen.flops.max() * 1.15, 0.02, "extrapolation", color=GREY,
         transform=panel.get_xaxis_transform(), fontsize=9,
     )  # fmt: skip
-    panel.legend(ncols=2, loc="upper right")
+    panel.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
