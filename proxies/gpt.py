@@ -230,14 +230,19 @@ class GptProxy:
 
     def _code(self, model: Gpt, trial: Trial, bf16: bool, alike: Mapping[int, int]) -> Code | None:
         """Return the compiled pass of a trial, if it is to run one."""
-        windows = self._pass(trial.batch_tokens)
-        together = sum(tokens for batch, tokens in alike.items() if self._pass(batch) == windows)
+        windows, together = self._shared(trial, alike)
         measured = model.flat.device.type == "cpu"
         pay = measured and pays(model.shape, windows, trial.new_tokens, together)
         if self.compile == "off" or (self.compile == "auto" and not pay):
             return None
         code = compiled(model, windows=windows, bf16=bf16)
         return None if code.broken else code
+
+    def _shared(self, trial: Trial, alike: Mapping[int, int]) -> tuple[int, int]:
+        """Return the windows of a trial's pass, and the tokens of all that are trained by it."""
+        windows = self._pass(trial.batch_tokens)
+        same = (tokens for batch, tokens in alike.items() if self._pass(batch) == windows)
+        return windows, sum(same)
 
     def _pass(self, batch_tokens: int) -> int:
         windows = max(1, batch_tokens // self.context)
