@@ -58,6 +58,13 @@ class Context(Protocol):
     device: str
     """``cpu``, ``cuda:0`` ..."""
 
+    alike: Mapping[int, int]
+    """New tokens, by tokens of a batch, of the trials of this shape that are decided so far.
+
+    This trial's are among them; empty where no study is known. They are the same on every executor
+    and at every attempt, so what is worth preparing for a trial may be decided by them.
+    """
+
     def report(self, *, tokens: int, loss: float, **values: float) -> None:
         """Record a point of the curve (train loss); raises StopTrial when the trial must end.
 

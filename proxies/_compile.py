@@ -3,12 +3,14 @@
 What is compiled is a pass: the loss of a few windows and its gradient, one graph from the flat
 parameters to the flat gradient. A batch is so many equal passes, so one piece of code, of static
 shape, serves every trial of one model shape whatever its batch. A process makes it once; inductor's
-cache on the disk hands it to the next process. Whether it pays follows from the trial alone,
+cache on the disk hands it to the next process. With
 
-    tokens (LAUNCH_SECONDS layers / pass + TOKEN_SECONDS layers width) > COLD_SECONDS
+    saved = tokens (LAUNCH_SECONDS layers / pass + TOKEN_SECONDS layers width)
 
-with the tokens of the whole path from step 0 and the tokens of a pass, never from a clock or from
-what happens to be cached: every executor decides alike, and a resumed trial runs the same code.
+a trial is compiled if it saves more than LOAD_SECONDS itself, and more than COLD_SECONDS together
+with all trials of the same pass that its study has decided so far: who has trained much of a shape
+will train more of it. That follows from the ledger, never from a clock or from what happens to be
+cached: every executor decides alike, and a resumed trial runs the same code.
 """
 
 from __future__ import annotations
@@ -42,9 +44,12 @@ LAUNCH_SECONDS, TOKEN_SECONDS = 7e-4, 4e-8
 one core of an EPYC 9004 at (width, layers, tokens a pass) (16, 2, 512), (32, 2, 128), (64, 3, 512),
 (192, 2, 512): 4.6, 14, 11 and 16 microseconds a token against 4.6, 14, 12 and 18 of the model."""
 
-COLD_SECONDS = 28.0
-"""CPU seconds of the first compilation of a shape on a machine, which a trial is asked to earn by
-itself: 25-28 on a busy one, 37 with what the first shape of all has to make besides."""
+COLD_SECONDS = 15.0
+"""CPU seconds of the first compilation of a shape on a machine, which the trials of a study must
+earn: 13-17, and 8 more for the first shape of all, which makes the headers."""
+
+LOAD_SECONDS = 4.0
+"""CPU seconds of loading the code in another process, which a trial must earn by itself."""
 
 Pass = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Parameters, gradient to add to (both flat), windows, share of the batch -> share of its loss."""
@@ -61,11 +66,14 @@ def pass_windows(windows: int, context: int, most: int | None = None) -> int:
     return next(count for count in range(min(limit, windows), 0, -1) if windows % count == 0)
 
 
-def pays(shape: ModelShape, tokens: int, windows: int) -> bool:
-    """Say whether compiling passes of so many windows saves a run of ``tokens`` time."""
+def pays(shape: ModelShape, windows: int, own: int, together: int = 0) -> bool:
+    """Say whether compiling passes of so many windows saves a study time.
+
+    ``own`` are the tokens of the trial, ``together`` those of all that share its pass.
+    """
     per_pass = windows * shape.context
     saved = shape.layers * (LAUNCH_SECONDS / per_pass + TOKEN_SECONDS * shape.width)
-    return tokens * saved > COLD_SECONDS
+    return own * saved > LOAD_SECONDS and max(own, together) * saved > COLD_SECONDS
 
 
 class Code:
@@ -140,9 +148,10 @@ def _hushed() -> Iterator[None]:
 def _settings(kind: str) -> dict[str, Any]:
     """Return inductor's settings: no guards, a cache that outlives the process, no helpers of it.
 
+    On a CPU all kernels and what calls them are one C++ file: half the time of compiling each.
     On CUDA a pass is replayed as one graph. That was never executed: no GPU could be had.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
-    own = {"triton.cudagraphs": True} if kind == "cuda" else {"cpp_cache_precompile_headers": True}
+    own = {"triton.cudagraphs": True} if kind == "cuda" else {"cpp_wrapper": True}
     # One thread compiles: the other cores have trials of their own.
     return {"compile_threads": 1, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe, **own}

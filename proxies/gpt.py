@@ -43,6 +43,8 @@ MICRO_TOKENS = 4_096
 BF16_GAP = 0.003
 """Relative difference of the bf16 and the fp32 loss above which bf16 is doubted (science G18)."""
 
+NOTHING: Mapping[int, int] = {}
+
 CHOICES = {
     "head": ("untied", "tied"),
     "precision": ("auto", "fp32", "bf16"),
@@ -160,7 +162,7 @@ class GptProxy:
         """Train one trial; StopTrial passes through. Raises SpaceError, DataError, UsageError."""
         torch.set_num_threads(1)
         check_batches(trial, self.context)
-        stepper = self._stepper(trial, ctx.device)
+        stepper = self._stepper(trial, ctx.device, ctx.alike)
         measures = self.noise_scale and trial.schedule.name != "finder"
         training = Training(stepper, ctx, NoiseScale(stepper) if measures else None)
         state, damage = _checkpoint.load_start(trial, ctx.checkpoint_dir, ctx.parent, ctx.device)
@@ -214,7 +216,7 @@ class GptProxy:
         check_batches(trial, self.context)
         return pre_activations(self._stepper(trial, device))
 
-    def _stepper(self, trial: Trial, device: str) -> Stepper:
+    def _stepper(self, trial: Trial, device: str, alike: Mapping[int, int] = NOTHING) -> Stepper:
         shape = self.model_shape(trial.shape)
         factors = self.parametrization.at(shape.width, shape.layers, shape.head_dim)
         model = Gpt(shape, trial.seed, device, factors)
@@ -223,19 +225,28 @@ class GptProxy:
         tokens = self.micro_tokens or (MICRO_TOKENS if device == "cpu" else trial.batch_tokens)
         micro, bf16 = max(1, tokens // self.context), self._bf16(device)
         stepper = Stepper(model, trial, batches, micro=micro, bf16=bf16, optimizer=self.optimizer)
-        stepper.code = self._code(model, trial, bf16)
+        stepper.code = self._code(model, trial, bf16, alike)
         return stepper
 
-    def _code(self, model: Gpt, trial: Trial, bf16: bool) -> Code | None:
+    def _code(self, model: Gpt, trial: Trial, bf16: bool, alike: Mapping[int, int]) -> Code | None:
         """Return the compiled pass of a trial, if it is to run one."""
-        windows = pass_windows(trial.batch_tokens // self.context, self.context, self.micro_tokens)
+        windows, together = self._shared(trial, alike)
         measured = model.flat.device.type == "cpu"
-        if self.compile == "off" or (
-            self.compile == "auto" and not (measured and pays(model.shape, trial.tokens, windows))
-        ):
+        pay = measured and pays(model.shape, windows, trial.new_tokens, together)
+        if self.compile == "off" or (self.compile == "auto" and not pay):
             return None
         code = compiled(model, windows=windows, bf16=bf16)
         return None if code.broken else code
+
+    def _shared(self, trial: Trial, alike: Mapping[int, int]) -> tuple[int, int]:
+        """Return the windows of a trial's pass, and the tokens of all that are trained by it."""
+        windows = self._pass(trial.batch_tokens)
+        same = (tokens for batch, tokens in alike.items() if self._pass(batch) == windows)
+        return windows, sum(same)
+
+    def _pass(self, batch_tokens: int) -> int:
+        windows = max(1, batch_tokens // self.context)
+        return pass_windows(windows, self.context, self.micro_tokens)
 
     def _bf16(self, device: str) -> bool:
         able = device.startswith("cuda") and torch.cuda.is_bf16_supported()

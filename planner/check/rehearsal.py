@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class Rehearsal:
     parent: Path | None = None
     stop_at: float = math.inf
     device: str = "cpu"
+    alike: Mapping[int, int] = field(default_factory=dict)
     reports: list[dict[str, float]] = field(default_factory=list)
     resumed_at: int = 0
     outcome: Outcome | None = None

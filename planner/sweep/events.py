@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from planner.proxy import Outcome, ProxySpec
 from planner.run import Trial
+from planner.sweep.alike import Alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Job:
 
     Where workers do not share the driver's disk, ``remote_dir`` and ``remote_parent`` are the URLs
     of what both folders must hold; the worker fetches and stores (:mod:`planner.sweep.remote`).
+    ``alike`` is what the study trains of the same shape (:mod:`planner.sweep.alike`).
     """
 
     key: str
@@ -56,6 +58,7 @@ class Job:
     remote_dir: str | None = None
     remote_parent: str | None = None
     stack: tuple[Job, ...] = ()
+    alike: Alike = ()
 
     @property
     def members(self) -> tuple[Job, ...]:

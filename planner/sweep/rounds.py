@@ -21,6 +21,7 @@ from planner.means import ExecutorChoice
 from planner.proxy import Proxy, ProxySpec
 from planner.run import Round, Status, Trial
 from planner.shape import Size
+from planner.sweep.alike import Decided
 from planner.sweep.checkpoints import Checkpoints
 from planner.sweep.events import (
     ChoosyExecutor,
@@ -59,6 +60,7 @@ class Bench:
     checkpoints: Checkpoints = field(default_factory=lambda: Checkpoints(Path(), managed=False))
     vigil: Vigil = field(default_factory=Vigil)
     asked: ExecutorChoice = field(default_factory=ExecutorChoice)
+    decided: Decided = field(default_factory=Decided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class RoundRunner:
         if isinstance(self._executor, ChoosyExecutor):
             for need in {self._needs(trial) for trial in self._trials.values()}:
                 self._executor.refuse(need)
+        self._bench.decided.follow(self._ledger.rounds)
         queue = self._queue()
         self._watch.round_begins(step, len(self._trials), self._ledger.spent_flops)
         approved = False
@@ -219,6 +222,7 @@ class RoundRunner:
             remote_parent=states.remote(parent),
             device=needs.device,
             resources=needs,
+            alike=self._bench.decided.alike(trial.shape),
         )
 
     def _look(self, seconds: float, *, leaving: bool = False) -> list[str]:

@@ -13,7 +13,7 @@ import platform
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -61,6 +61,7 @@ class _Context:
     remote: RemoteFolder | None = None
     device: str = field(init=False)
     begin: int = field(init=False)
+    alike: Mapping[int, int] = field(init=False)
     stopped: Outcome | None = None
     left_at: int = 0
     points: list[dict[str, float]] = field(default_factory=list)
@@ -69,6 +70,7 @@ class _Context:
 
     def __post_init__(self) -> None:
         self.device, self.begin = self.job.device, self.job.trial.fork_at
+        self.alike = dict(self.job.alike)
 
     def report(self, *, tokens: int, loss: float, **values: float) -> None:
         point = {"tokens": tokens, "train_loss": loss} | values

@@ -6,7 +6,8 @@ The plain model is what one would write: nn.Module, torch.optim.AdamW, clip_grad
 loop; it starts from the same weights and must give the same losses. Both fetch their batches.
 Beside the ratios: the share of our loop outside forward, backward and optimizer, what compiling
 costs (nothing but loading, where this machine's cache has the code: only two processes of their own
-are sure to compile and to load), compiled stacks, and what a quickstart sweep would gain. One core,
+are sure to compile and to load), what the matrix products and attention of a step take by
+themselves, compiled stacks, and what a quickstart sweep would gain. One core,
 CPU time. On a busy machine the ratios hold better than the rates.
 """
 
@@ -22,6 +23,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -30,22 +32,20 @@ from planner.proxies import _stepper
 from planner.proxies._compile import (
     COLD_SECONDS,
     LAUNCH_SECONDS,
+    LOAD_SECONDS,
     TOKEN_SECONDS,
     _settings,
-    pass_windows,
     pays,
 )
 from planner.proxies._loop import Training
 from planner.proxies.gpt import GptProxy
-from planner.run import Trial
-from tests.benchmarks.plain_gpt import Plain
+from planner.run import Round, Trial
+from planner.sweep.alike import Decided
+from tests.benchmarks.plain_gpt import Plain, kernels
 
 CASES = [(16, 2, 512, 2.0), (32, 2, 512, 2.0), (32, 2, 128, 0.0), (64, 3, 4096, 1.6)]
 CASES += [(192, 2, 4096, 1.6), (272, 2, 4096, 1.6)]
 """Width, depth, tokens a step, the ratio to reach (0: none was set)."""
-
-WARM_SECONDS = 3.0
-"""CPU seconds of loading the code of a shape in another process than the one that made it."""
 
 STACKS, MEMBERS = [(16, 2, 512), (16, 2, 128), (32, 2, 512)], 4
 
@@ -58,11 +58,13 @@ HEAD = (
 )
 ROUNDS, ROUND_SECONDS = 7, 0.5
 DATA = {"source": "python-source", "tokens_needed": 4_000_000}
-EXAMPLE = Path(__file__).parents[2] / "results" / "example" / "runs.jsonl"
+EXAMPLE = Path(__file__).parents[2] / "results" / "example"
 
 
 class Silence:
     """A context that throws its reports away."""
+
+    alike: ClassVar = {}
 
     def __init__(self, folder: str) -> None:
         self.checkpoint_dir, self.parent, self.device = Path(folder), None, "cpu"
@@ -108,6 +110,7 @@ def compare(width, depth, batch, target):
     if batch > BF16_FROM:
         steps["bf16"] = lambda s, lr: half.take(s, lr)[0]
         steps["bf16"](0, 0.005)
+        steps |= kernels(code.model, batch)
     times = {name: [] for name in steps}
     count = max(2, int(ROUND_SECONDS / timed(plain, 2)))
     for _ in range(ROUNDS):
@@ -128,6 +131,14 @@ def compare(width, depth, batch, target):
         f" {compiling:>8.1f} {gap:>9.1e}{verdict}",
         flush=True,
     )
+    if "products" in ratio:
+        products, attention = 1 / ratio["products"], 1 / ratio["attention"]
+        print(
+            f"          of plain's step the matrix products alone take {products:.0%}, torch's "
+            f"attention {attention:.0%}: in fp32, with these, at most "
+            f"{1 / (products + attention):.2f}x",
+            flush=True,
+        )
 
 
 def timed(take, count):
@@ -234,24 +245,25 @@ def two_processes() -> None:
 
 
 def quickstart() -> None:
-    """Say what the cost model's own figures promise for the trials of results/example."""
-    before = gain = 0.0
-    classes = set()
-    for line in EXAMPLE.read_text().splitlines():
-        run = json.loads(line)
-        trial = Trial.from_json(run["trial"])
-        shape = GptProxy(DATA).model_shape(trial.shape)
-        windows = pass_windows(trial.batch_tokens // 128, 128)
-        before += run["seconds"]
-        if pays(shape, trial.tokens, windows):
-            per_token = LAUNCH_SECONDS / (128 * windows) + TOKEN_SECONDS * shape.width
-            gain += shape.layers * per_token * trial.new_tokens
-            classes.add((shape, windows))
-    warm = 2 * WARM_SECONDS * len(classes)
+    """Say what the cost model's own figures promise for the rounds of results/example."""
+    events = [json.loads(line) for line in (EXAMPLE / "events.jsonl").read_text().splitlines()]
+    rounds = [Round.from_json(event["round"]) for event in events if event["event"] == "decided"]
+    runs = [json.loads(line) for line in (EXAMPLE / "runs.jsonl").read_text().splitlines()]
+    proxy, decided, gain, passes = GptProxy(DATA), Decided(), 0.0, {}
+    for number, step in enumerate(rounds, 1):
+        decided.follow(rounds[:number])
+        for trial in step.trials:
+            shape = proxy.model_shape(trial.shape)
+            windows, together = proxy._shared(trial, dict(decided.alike(trial.shape)))
+            if pays(shape, windows, trial.new_tokens, together):
+                per_token = LAUNCH_SECONDS / (128 * windows) + TOKEN_SECONDS * shape.width
+                gain += shape.layers * per_token * trial.new_tokens
+                passes[shape, windows] = min(2, passes.get((shape, windows), 0) + 1)
     print(
-        f"results/example: {before:,.0f} s of trials; the model says compiling saves "
-        f"{gain:,.0f} s, loading costs {warm:,.0f} s in two workers and, once a machine, compiling "
-        f"{COLD_SECONDS * len(classes):,.0f} s more"
+        f"results/example: {sum(run['seconds'] for run in runs):,.0f} s of trials; the model says "
+        f"compiling saves {gain:,.0f} s, loading costs at most "
+        f"{LOAD_SECONDS * sum(passes.values()):,.0f} s in two workers and, once a machine, "
+        f"compiling {COLD_SECONDS * len(passes):,.0f} s more"
     )
 
 

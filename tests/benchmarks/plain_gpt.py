@@ -1,4 +1,5 @@
-"""The gpt proxy's model as one would write it, which bench_proxy_speed measures it against."""
+"""What bench_proxy_speed measures the gpt proxy against: its model as one would write it, and the
+kernels that no way of writing it can spare."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from torch.nn import functional as F
 
 from planner.proxies._model import NORM_EPS, Gpt, _rotate
 from planner.run import Trial
+
+KERNEL_TOKENS = 512
 
 
 class PlainBlock(nn.Module):
@@ -91,3 +94,31 @@ class Plain(nn.Module):
         nn.utils.clip_grad_norm_(self.parameters(), self.clip)
         self.optimizer.step()
         return loss.detach()
+
+
+def kernels(model, batch):
+    """Return what runs the matrix products of a step and nothing else, and the same of attention.
+
+    Products of 512 tokens, written where nothing has to be allocated; torch's attention as it is.
+    """
+    matrices = [matrix for block in model.blocks for matrix in block[:4]] + [model.head]
+    todo = []
+    for matrix in (each.detach() for each in matrices):
+        out, into = (torch.randn(KERNEL_TOKENS, count) for count in matrix.shape)
+        for pair in ((into, matrix.t()), (out, matrix), (out.t(), into)):
+            todo.append((*pair, torch.empty(pair[0].shape[0], pair[1].shape[1])))
+    shape = model.shape
+    heads = (KERNEL_TOKENS // shape.context, shape.heads, shape.context, shape.head_dim)
+    q, k, v, gradient = (torch.randn(heads, requires_grad=part < 3) for part in range(4))
+    times = batch // KERNEL_TOKENS
+
+    def products(*_):
+        for first, second, found in todo * times:
+            torch.mm(first, second, out=found)
+
+    def attention(*_):
+        for _ in range(times * shape.layers):
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            torch.autograd.grad(mixed, (q, k, v), gradient)
+
+    return {"products": products, "attention": attention}

@@ -18,6 +18,7 @@ class Context:
         self.checkpoint_dir, self.parent, self.device = Path(folder), parent, "cpu"
         self.points, self.patience, self.end = [], patience, end
         self.resumed_at, self.steps, self.asked = 0, steps, 0
+        self.alike = {}
 
     def report(self, **values):
         self.points.append(values)

@@ -18,6 +18,7 @@ class Recorder:
     device: str = "cpu"
     stop_at: int = sys.maxsize
     resumed_at: int = 0
+    alike: dict[int, int] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
 
     def report(self, *, tokens: int, loss: float, **values: float) -> None:

@@ -39,10 +39,30 @@ def test_a_pass_is_an_equal_part_of_the_batch():
 
 def test_long_trials_are_compiled_and_short_ones_are_not():
     shape = FAMILY.at_width(32, 2)
-    assert not pays(shape, 38_400, 1)
-    assert pays(shape, 4_000_000, 1)
-    assert not pays(shape, 3_000_000, 4)
-    assert pays(shape, 3_000_000, 1)
+    assert not pays(shape, 1, 38_400)
+    assert pays(shape, 1, 2_000_000)
+    assert not pays(shape, 4, 2_000_000)
+    assert pays(shape, 4, 4_000_000)
+
+
+def test_trials_alike_earn_a_compilation_together_but_each_must_earn_its_loading():
+    shape = FAMILY.at_width(32, 2)
+    assert not pays(shape, 1, 500_000)
+    assert not pays(shape, 1, 500_000, together=1_000_000)
+    assert pays(shape, 1, 500_000, together=1_500_000)
+    assert not pays(shape, 1, 38_400, together=100_000_000)
+
+
+def test_only_trials_of_the_same_pass_are_counted(data, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "planner.proxies.gpt.pays", lambda *given: asked.append(given[1:]) and False
+    )
+    proxy = GptProxy(data, context=CONTEXT, head_dim=8)
+    alike = {8: 1, BATCH: 10, 2 * BATCH: 100, 32 * CONTEXT: 1_000, 64 * CONTEXT: 10_000}
+    assert proxy._stepper(trial(20), "cpu", alike).code is None
+    assert proxy._stepper(trial(20, batch_tokens=64 * CONTEXT), "cpu", alike).code is None
+    assert asked == [(4, 20 * BATCH, 10), (32, 20 * BATCH, 11_000)]
 
 
 def test_the_option_is_checked_and_is_not_part_of_the_recipe(data, proxy):
