@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from planner.fit.laws import CHINCHILLA, optimal_params
-from planner.sweep.replay.pool import Pool, Seen, Target
+from planner.sweep.replay.pool import Offer, Pool, Seen, Target
+from tests.benchmarks.draws_design import DrawsDesign
 from tests.benchmarks.equal_cost import again, interval, needed, worst_from
+from tests.benchmarks.replay_size import IsoFlopGrid
 from tests.benchmarks.size_answers import parabolas, plain_law, posterior
 from tests.benchmarks.size_question import Question, top_level
 
@@ -77,3 +79,27 @@ def test_seeds_are_drawn_again_alike_and_bracket_what_was_found():
     low, high = interval(tables[1:].mean(axis=1))
     assert (low < values.mean(axis=0)).all()
     assert (values.mean(axis=0) < high).all()
+
+
+def test_a_spaced_grid_buys_whole_profiles_apart_and_the_rest_last():
+    flops = np.repeat([1e19, 1.3e19, 2e19, 3e19], [6, 6, 3, 6])
+    index = np.arange(len(flops))
+    offer = Offer(flops, flops, flops, flops, flops, index)
+    rng = np.random.default_rng(0)
+    none = bought([])
+    plain, spaced = (
+        flops[grid.propose(offer, none, Target(np.nan, np.nan, TOP), 0.0, rng)].tolist()
+        for grid in (IsoFlopGrid(), IsoFlopGrid("spaced", 4))
+    )
+    assert plain == sorted(plain)
+    assert spaced == [1e19] * 6 + [3e19] * 6 + [1.3e19] * 6 + [2e19] * 3
+
+
+def test_a_design_starts_on_the_cheapest_share():
+    flops = np.arange(1.0, 101.0)[::-1]
+    offer = Offer(flops, flops, flops, flops, flops, np.arange(100))
+    design = DrawsDesign("d", lambda *_: pytest.fail("nothing is known yet"), cheap=0.07)
+    rng = np.random.default_rng(0)
+    chosen = design.propose(offer, bought([]), Target(np.nan, np.nan, TOP), 0.0, rng)
+    assert len(chosen) == 4
+    assert flops[chosen].max() <= 7.0
