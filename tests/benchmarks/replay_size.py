@@ -164,22 +164,22 @@ def tell_errors(found: Mapping[str, Floats], report: Callable[[str], None]) -> N
 def tell_shares(found: Mapping[str, Floats], report: Callable[[str], None]) -> None:
     """Print at which share of its FLOPs a policy makes the grid's error.
 
-    For median errors with a 90 % interval, then for mean errors.
+    For median errors with a 90 % interval, then for mean errors; "-" where some seed's grid has too
+    few runs.
     """
     tables = {name: again(one[:, :, 0]) for name, one in found.items()}
-    middles = [{n: of(t) for n, t in tables.items()} for of in MIDDLES]
+    middles = [{n: worst_from(of(t)) for n, t in tables.items()} for of in MIDDLES]
     for grid in (name for name in found if "grid" in name):
         report(f"{grid}: share of its FLOPs for its median error (90 %), for its mean error")
         report(f"{'its':>7s}" + "".join(f"{name:>{WIDTH}s}" for name in found))
         for i, budget in ((BUDGETS.index(budget), budget) for budget in GRID_BUDGETS):
             cells = []
             for name in found:
-                half, mean = (
-                    needed(errors[name], BUDGETS, worst_from(errors[grid])[:, i]) / budget
-                    for errors in middles
-                )
+                needs = (needed(errors[name], BUDGETS, errors[grid][:, i]) for errors in middles)
+                half, mean = (need / budget for need in needs)
                 low, high = interval(half[1:])
-                cells.append(f"{half[0]:.2f} ({low:.2f}-{high:.2f}) {mean[0]:.2f}")
+                told = f"{half[0]:.2f} ({low:.2f}-{high:.2f}) {mean[0]:.2f}"
+                cells.append(told if np.isfinite(middles[1][grid][0, i]) else "-")
             report(f"{budget:6g}x" + "".join(f"{cell:>{WIDTH}s}" for cell in cells))
 
 
