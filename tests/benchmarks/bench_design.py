@@ -25,6 +25,7 @@ from planner.sweep.replay.joint import recommend
 from planner.sweep.replay.pool import Pool, Target, pool_for
 from planner.sweep.replay.score import Score, Study
 from tests.benchmarks import replay_forms, replay_r2, replay_size, steplaw
+from tests.benchmarks.equal_cost import again, interval, needed
 from tests.benchmarks.regret_surface import RULES, frozen
 
 Cell = tuple[float, float]
@@ -53,7 +54,6 @@ EQUAL = {
 """Budgets on cell X at which the compute for equal regret is looked up."""
 LEVELS = (0.01, 0.007, 0.005, 0.003, 0.002)
 """Median regrets in nats; below .002 medians of 25 seeds go up and down with the budget."""
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -143,38 +143,16 @@ def equal(seeds: int) -> None:
 def tell_equal(paid: Mapping[str, Floats]) -> None:
     """Print what regrets (seeds, budgets) per policy say, with 90 % intervals over seeds."""
     print("\ncompute for equal regret, blind, cell X: median regret by budget (90 % interval)")
-    for policy, regrets in paid.items():
-        middle = [np.median(regrets, axis=0), *_interval(np.median(_again(regrets), axis=1))]
-        cells = zip(EQUAL[policy], *middle, strict=True)
+    medians = {policy: np.median(again(regrets), axis=1) for policy, regrets in paid.items()}
+    for policy, median in medians.items():
+        cells = zip(EQUAL[policy], median[0], *interval(median[1:]), strict=True)
         print(
             f"  {policy:16s}"
             + "  ".join(f"{b:g}x {m:.4f} ({low:.4f}-{high:.4f})" for b, m, low, high in cells)
         )
     for level in LEVELS:
-        needs = {policy: _needed(policy, regrets, level) for policy, regrets in paid.items()}
+        needs = {policy: needed(m, EQUAL[policy], level) for policy, m in medians.items()}
         print(f"  a median of {level:g} nats from: " + "; ".join(_ratio(p, needs) for p in needs))
-
-
-def _again(regrets: Floats) -> Floats:
-    """Return tables (RESAMPLES, seeds, budgets) of seeds drawn again, alike for every policy."""
-    rng = np.random.default_rng(0)
-    return np.asarray(regrets[rng.integers(len(regrets), size=(RESAMPLES, len(regrets)))])
-
-
-def _interval(values: Floats) -> Floats:
-    return np.asarray(np.quantile(values, [0.05, 0.95], axis=0, method="nearest"))
-
-
-def _needed(policy: str, regrets: Floats, level: float) -> Floats:
-    """Return the budget from which on the median stays at or below a level, inf where never.
-
-    First for the seeds as they are, then for every resample.
-    """
-    tables = np.concatenate([regrets[None], _again(regrets)])
-    median = np.median(tables, axis=1)
-    worst_from = np.maximum.accumulate(median[:, ::-1], axis=1)[:, ::-1]
-    budgets = np.append(EQUAL[policy], np.inf)
-    return np.asarray(budgets[(worst_from > level).sum(axis=1)])
 
 
 def _ratio(policy: str, needs: Mapping[str, Floats]) -> str:
@@ -186,7 +164,7 @@ def _ratio(policy: str, needs: Mapping[str, Floats]) -> str:
     reached = np.isfinite(need) | np.isfinite(ours)
     if not reached[1:].any():
         return told
-    low, high = _interval(need[1:][reached[1:]] / ours[1:][reached[1:]])
+    low, high = interval(need[1:][reached[1:]] / ours[1:][reached[1:]])
     return f"{told} ({low:.3g} to {high:.3g} of ours)"
 
 

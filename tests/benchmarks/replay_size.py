@@ -1,206 +1,206 @@
 """Replay of the *size* decision: runs bought one by one, the size of the top C level asked for.
 
-Pools are dclm and Chinchilla-240 without the top level and all above it. Whatever was bought, the
-same recommender answers: the median of N*(C) under a law that drifts on the way to the target
-(:mod:`planner.fit.drifting`).
-The best-known answer is the coupled law on all rows. Error = |ln N - ln N*|; waste = loss given up
-at equal C, as a share of compute. Run with `python -m tests.benchmarks.replay_size [seeds]`.
+Pools and the best-known answer: :mod:`tests.benchmarks.size_question`. The grid takes all levels of
+the table, or spaced ones. Two comparisons: whatever was bought, the same recommender answers (the
+posterior of :mod:`tests.benchmarks.size_answers`); or each answers by the analysis it usually comes
+with, the grid by parabolas, V-optimal by the plain law. "decision" is what `planner next` does.
+Figures are the median and the mean of |ln N - ln N*| and the mean compute wasted; then the share of
+the grid's FLOPs for which a policy makes its error (:mod:`tests.benchmarks.equal_cost`).
+Run with `python -m tests.benchmarks.replay_size [seeds]`.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from planner.arrays import Floats
-from planner.fit.drifting import NOISE, Drifting, drifting
-from planner.fit.laws import CHINCHILLA
-from planner.observations import Observations
+from planner.fit.drifting import NOISE, Drifting
 from planner.sweep.draws import Outlook
 from planner.sweep.replay.buy import buy
-from planner.sweep.replay.policies import CostRandomPolicy, RandomPolicy
-from planner.sweep.replay.pool import Offer, Policy, Pool, Positions, Seen, Target
+from planner.sweep.replay.policies import RandomPolicy
+from planner.sweep.replay.pool import Offer, Policy, Positions, Seen, Target
 from tests.benchmarks import bench_extrapolation as sets
 from tests.benchmarks.draws_design import DrawsDesign
+from tests.benchmarks.equal_cost import again, interval, needed, worst_from
+from tests.benchmarks.size_answers import ANSWERS, Belief, believed, optimum, plainly
+from tests.benchmarks.size_question import LEVEL, Question, question
 
-LEVEL = 0.1
-"""Decades of compute that make one IsoFLOP level."""
-BUDGETS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6, 2.4, 3.2, 4.8)
+POOLS = ("dclm", "chinchilla-240")
+BUDGETS = (
+    *(0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4),
+    *(0.5, 0.6, 0.8, 1.0, 1.2, 1.6, 2.0, 2.4, 3.2, 4.8),
+)
 """In runs of the target's C."""
-COARSE = 5
-"""Every so many of the sizes is looked at in a draw: .01 to .02 apart in ln N."""
+GRID_BUDGETS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6, 2.4)
+"""Where the grid's error is looked up; less cannot be told, for .4x of it buys too few runs."""
 LEAST = 4
 """Runs before anything is recommended."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A pool with the flops per token of its sizes, and the best-known answer."""
-
-    pool: Pool
-    log_flops_per_token: Floats
-    """Polynomial in ln N: how the table's own convention turns C and N into tokens."""
-    log_sizes: Floats
-    best_loss: Floats
-    """ln loss of the best-known law at C over ``log_sizes``."""
-    slope: float
-    """-d ln L / d ln C of that law at its optimum."""
-
-    def tokens(self, log_sizes: Floats, flops: float) -> Floats:
-        """Return D of sizes at C."""
-        return np.asarray(np.exp(np.log(flops) - np.polyval(self.log_flops_per_token, log_sizes)))
-
-    def optimum(self, theta: Floats) -> Floats:
-        """Return ln N* (S,) of Chinchilla parameters (S, 5) at the target's C."""
-        sizes = self.log_sizes[::COARSE]
-        d = self.tokens(sizes, self.pool.target.flops)
-        losses = CHINCHILLA.predict(theta, np.exp(sizes), d)
-        return np.asarray(sizes[losses.argmin(axis=-1)])
-
-    def belief(self, seen: Seen) -> Drifting:
-        """Return what was bought says of the law near the target."""
-        return drifting(seen, seen.loss, self.pool.target.flops)
-
-    def judge(self, log_size: float) -> tuple[float, float]:
-        """Return the error of ln N and the compute wasted by it."""
-        best = int(self.best_loss.argmin())
-        given_up = np.interp(log_size, self.log_sizes, self.best_loss) - self.best_loss[best]
-        return abs(log_size - float(self.log_sizes[best])), float(given_up / self.slope)
-
-
-def top_level(flops: Floats) -> float:
-    """Return the C of the highest level with five rows or more."""
-    level = np.round(np.log10(flops) / LEVEL).astype(int)
-    full = [v for v in np.unique(level) if (level == v).sum() >= 5]
-    return float(np.median(flops[level == full[-1]]))
-
-
-def question(name: str, runs: Observations) -> Question:
-    """Set up one pool."""
-    top = top_level(runs.flops)
-    below = runs.flops < top * 10**-0.15
-    kept = runs.take(below)
-    # No lr and no batch is told of these runs; one value for all carries no information.
-    untold = np.ones(len(kept))
-    columns = kept.params, kept.tokens, untold, untold, kept.flops, kept.loss
-    pool = Pool(*columns, target=Target(np.nan, np.nan, top))
-    per_token = np.polyfit(np.log(runs.params), np.log(runs.flops / runs.tokens), 2)
-    sizes = np.linspace(np.log(runs.params.min()), np.log(runs.params.max()), 2001)
-    law = sets.law_named(sets.REFERENCE[name])
-    theta = sets.solve_to_scale(runs, law).solution.theta
-    unanswered = Question(pool, per_token, sizes, np.zeros(1), 1.0)
-    levels = [
-        np.log(law.predict(theta, np.exp(sizes), unanswered.tokens(sizes, c)))
-        for c in (top, top * np.exp(0.1))
-    ]
-    slope = float(levels[0].min() - levels[1].min()) / 0.1
-    return Question(pool, per_token, sizes, levels[0], slope)
+PROFILE, APART = 4, 4
+"""Rows that make a profile, and LEVELs between the profiles of a spaced grid."""
+START = 0.07
+"""The designs' first rows come from this share of the offer, the cheapest: as good as a quarter on
+farseer and planted worlds from .1x on, and answers come sooner."""
+GRID = "isoflop grid"
+WIDTH = 26
+MIDDLES: tuple[Callable[[Floats], Floats], ...] = (
+    lambda tables: np.median(tables, axis=1),
+    lambda tables: tables.mean(axis=1),
+)
+"""Over the seeds of tables (R, seeds, budgets)."""
 
 
 @dataclass(frozen=True)
 class IsoFlopGrid:
-    """Whole IsoFLOP profiles, the cheapest level first, in a random order within a level."""
+    """Whole IsoFLOP profiles, the cheapest level first, in a random order within a level.
 
-    name: str = "isoflop grid"
+    With ``apart`` those of PROFILE rows that lie so many LEVELs from the one before come first, as
+    a user would plan them; a table may hold levels a quarter of that apart.
+    """
+
+    name: str = GRID
+    apart: int = 0
 
     def propose(
         self, offer: Offer, seen: Seen, target: Target, left: float, rng: np.random.Generator
     ) -> Positions:
         """Return all rows level by level."""
-        level = np.round(np.log10(offer.flops) / LEVEL)
-        return np.lexsort([rng.random(len(offer)), level])
+        level = np.round(np.log10(offer.flops) / LEVEL).astype(int)
+        first: list[int] = []
+        for one, rows in zip(*np.unique(level, return_counts=True), strict=True):
+            if rows >= PROFILE and (not first or one >= first[-1] + self.apart):
+                first.append(int(one))
+        later = ~np.isin(level, first) if self.apart else np.zeros(len(offer), dtype=bool)
+        return np.lexsort([rng.random(len(offer)), level, later])
 
 
-def policies(asked: Question) -> tuple[Policy, ...]:
-    """Return the policies of the row; the designs share everything but their aim."""
+def policies(asked: Question) -> tuple[tuple[Policy, tuple[str, ...]], ...]:
+    """Return the policies of the row, each with whose answers are judged."""
     near, top = asked.log_sizes[::200], asked.pool.target.flops
     at_top = Offer(
         np.exp(near), asked.tokens(near, top), near * np.nan, near * np.nan, near * 0 + top, near
     )
 
     def decision(belief: Drifting) -> Floats:
-        return asked.optimum(belief.theta)[:, None]
+        return optimum(asked, belief)[:, None]
 
     def losses(belief: Drifting) -> Floats:
         return belief.log_loss(at_top)
 
-    def design(name: str, wanted: Callable[[Drifting], Floats], drift: bool) -> DrawsDesign:
+    def design(
+        name: str, wanted: Callable[[Drifting], Floats], drift: bool, beliefs: Belief = believed
+    ) -> DrawsDesign:
         def outlook(seen: Seen, offer: Offer) -> Outlook:
-            belief = asked.belief(seen)
+            belief = beliefs(asked, seen)
             noise = belief.noise(offer) if drift else np.full(len(offer), NOISE)
             return Outlook(belief.log_loss(offer), wanted(belief), noise)
 
-        return DrawsDesign(name, outlook)
+        return DrawsDesign(name, outlook, cheap=START)
 
+    ours = ("posterior",)
     return (
-        RandomPolicy(),
-        CostRandomPolicy(),
-        IsoFlopGrid(),
-        design("v-optimal", losses, drift=False),
-        design("no drift", decision, drift=False),
-        design("decision", decision, drift=True),
+        (RandomPolicy(), ours),
+        (IsoFlopGrid(), ("posterior", "parabolas")),
+        (IsoFlopGrid(f"{GRID} spaced", APART), ("posterior", "parabolas")),
+        (design("v-optimal alone", losses, False, plainly), ("plain law",)),
+        (design("v-optimal", losses, False), ours),
+        (design("no drift", decision, False), ours),
+        (design("decision", decision, True), ours),
     )
 
 
-def path(asked: Question, policy: Policy, seed: int) -> Floats:
-    """Return (error, waste) after every budget of one replay, shape (budgets, 2); nan: too few."""
+def path(asked: Question, policy: Policy, answers: tuple[str, ...], seed: int) -> Floats:
+    """Return (error, waste) after every budget of one replay, (answers, budgets, 2).
+
+    inf where the budget pays too few runs.
+    """
     target, pool = asked.pool.target, asked.pool.drawn(seed)
     bought = buy(pool, policy, BUDGETS[-1] * target.flops, seed)
     rows = np.array([trial.shape["row"] for step in bought.rounds for trial in step.trials])
     spent = np.cumsum(pool.flops[rows])
-    out = np.full((len(BUDGETS), 2), np.nan)
+    out = np.full((len(answers), len(BUDGETS), 2), np.inf)
+    known = 0
     for i, budget in enumerate(BUDGETS):
         paid = rows[spent <= budget * target.flops]
-        if len(paid) >= LEAST:
+        if len(paid) == known:
+            out[:, i] = out[:, i - 1] if i else np.inf
+        elif len(paid) >= LEAST:
             seen = pool.seen(np.sort(paid))
-            log_sizes = asked.optimum(asked.belief(seen).theta)
-            out[i] = asked.judge(float(np.median(log_sizes)))
+            out[:, i] = [asked.judge(ANSWERS[name](asked, seen)) for name in answers]
+        known = len(paid)
     return out
 
 
-def cheaper(errors: Floats, grid: Floats) -> str:
-    """Say at which share of its FLOPs a policy makes the grid's error, at every grid budget.
+def replayed(asked: Question, seeds: int) -> dict[str, Floats]:
+    """Return (error, waste) per policy and answer, (seeds, budgets, 2)."""
+    found: dict[str, Floats] = {}
+    for policy, answers in policies(asked):
+        paths = np.array([path(asked, policy, answers, seed) for seed in range(seeds)])
+        for k, answer in enumerate(answers):
+            name = (
+                policy.name
+                if len(answers) == 1 or not k
+                else f"{policy.name}, {answer}".removeprefix("isoflop ")
+            )
+            found[name] = paths[:, k]
+    return found
 
-    A policy is there from the first budget on which its error stays at or below; medians of few
-    seeds go up and down.
+
+def tell_errors(found: Mapping[str, Floats], report: Callable[[str], None]) -> None:
+    """Print median error, mean error and mean waste by budget; "-": some seed has too few runs."""
+    report(f"{'budget':>7s}" + "".join(f"{name:>{WIDTH}s}" for name in found))
+    for i, budget in enumerate(BUDGETS):
+        cells = []
+        for one in found.values():
+            middle, mean, waste = np.median(one[:, i, 0]), *one[:, i].mean(axis=0)
+            told = f"{middle:.3f} {mean:.3f} {waste:7.1%}" if np.isfinite(mean) else "-"
+            cells.append(f"{told:>{WIDTH}s}")
+        report(f"{budget:6g}x" + "".join(cells))
+
+
+def tell_shares(found: Mapping[str, Floats], report: Callable[[str], None]) -> None:
+    """Print at which share of its FLOPs a policy makes the grid's error.
+
+    For median errors with a 90 % interval, then for mean errors; "-" where some seed's grid has too
+    few runs.
     """
-    worst_from = np.maximum.accumulate(np.nan_to_num(errors, nan=np.inf)[::-1])[::-1]
-    grid_from = np.maximum.accumulate(np.nan_to_num(grid, nan=np.inf)[::-1])[::-1]
-    shares = []
-    for budget, error in zip(BUDGETS, grid_from, strict=True):
-        there = np.flatnonzero(worst_from <= error)
-        shares.append(f"{BUDGETS[there[0]] / budget:12.2f}x" if len(there) else f"{'-':>13s}")
-    return "".join(shares)
+    tables = {name: again(one[:, :, 0]) for name, one in found.items()}
+    middles = [{n: worst_from(of(t)) for n, t in tables.items()} for of in MIDDLES]
+    for grid in (name for name in found if "grid" in name):
+        report(f"{grid}: share of its FLOPs for its median error (90 %), for its mean error")
+        report(f"{'its':>7s}" + "".join(f"{name:>{WIDTH}s}" for name in found))
+        for i, budget in ((BUDGETS.index(budget), budget) for budget in GRID_BUDGETS):
+            cells = []
+            for name in found:
+                needs = (needed(errors[name], BUDGETS, errors[grid][:, i]) for errors in middles)
+                half, mean = (need / budget for need in needs)
+                low, high = interval(half[1:])
+                told = f"{half[0]:.2f} ({low:.2f}-{high:.2f}) {mean[0]:.2f}"
+                cells.append(told if np.isfinite(middles[1][grid][0, i]) else "-")
+            report(f"{budget:6g}x" + "".join(f"{cell:>{WIDTH}s}" for cell in cells))
 
 
 def main(seeds: int, report: Callable[[str], None] = print) -> None:
-    """Print error and waste against budget, per pool and policy."""
+    """Print errors and shares per pool."""
     if not sets.DATA.is_dir():
         report(f"skipped: {sets.DATA} is not there")
         return
     loaded = sets.load()
-    for name in ("dclm", "chinchilla-240"):
+    for name in POOLS:
         asked = question(name, loaded[name])
-        target, best = asked.pool.target.flops, asked.log_sizes[asked.best_loss.argmin()]
+        target = asked.pool.target.flops
+        few = np.sort(asked.pool.flops)[:LEAST].sum() / target
         report(
             f"\n{name}: {len(asked.pool)} rows cost {asked.pool.flops.sum() / target:.3g}x of one "
-            f"run at C = {target:.3g}; best known N {np.exp(best):.3g}"
+            f"run at C = {target:.3g}, the {LEAST} cheapest {few:.3g}x; best known N "
+            f"{np.exp(asked.log_best):.3g}, sd of ln N {asked.doubt:.3f}; {seeds} seeds"
         )
-        report(f"{'median (90 %), budget':28s}" + "".join(f"{b:>12g}x" for b in BUDGETS))
-        found = {
-            policy.name: np.array([path(asked, policy, seed) for seed in range(seeds)])
-            for policy in policies(asked)
-        }
-        half = {name: np.nanmedian(one[:, :, 0], axis=0) for name, one in found.items()}
-        for policy, one in found.items():
-            for k, what in enumerate(("|error of ln N|", "compute wasted")):
-                middle, most = np.nanquantile(one[:, :, k], [0.5, 0.9], axis=0)
-                cells = "".join(f"{a:6.3f} ({b:.2f})" for a, b in zip(middle, most, strict=True))
-                report(f"{policy:12s} {what:15s}{cells}")
-            report(f"{'':12s} {'of grid FLOPs':15s}" + cheaper(half[policy], half["isoflop grid"]))
+        found = replayed(asked, seeds)
+        tell_errors(found, report)
+        tell_shares(found, report)
 
 
 if __name__ == "__main__":
