@@ -46,7 +46,8 @@ one core of an EPYC 9004 at (width, layers, tokens a pass) (16, 2, 512), (32, 2,
 
 COLD_SECONDS = 15.0
 """CPU seconds of the first compilation of a shape on a machine, which the trials of a study must
-earn: 13-17, and 8 more for the first shape of all, which makes the headers."""
+earn: 13-17, and 8 more for the first shape of all, which makes the headers. A worker that begins
+beside it with the same shape writes the C++ too, 8 seconds, and waits for the other's compiler."""
 
 LOAD_SECONDS = 4.0
 """CPU seconds of loading the code in another process, which a trial must earn by itself."""

@@ -1,10 +1,17 @@
 """What trials of one shape know of each other: the same from the ledger, whenever they run."""
 
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+
+from planner._log import encode_line
 from planner.ledger import Ledger
-from planner.proxy import Outcome
+from planner.proxy import Outcome, ProxySpec
 from planner.run import Round, Status, Trial
 from planner.sweep.alike import Decided
-from planner.sweep.events import Ended
+from planner.sweep.events import Ended, Job
+from planner.sweep.worker import run_call
 from tests.sweep.test_loop_faults import Scripted, make_runner
 
 
@@ -50,3 +57,32 @@ def test_a_resumed_trial_is_told_what_it_was_told_at_first(tmp_path):
             ledger.decided(step, "1")
         make_runner(ledger, again).run(Round(2, "seeds", (third,), "the rest of it"))
     assert [job.alike for job in again.jobs] == [((10, 2500),)]
+
+
+TELLS = """
+from planner.proxy import Outcome
+from planner.run import Status
+
+
+class Tells:
+    capabilities = frozenset()
+
+    def __init__(self, data):
+        pass
+
+    def train(self, trial, ctx):
+        ctx.report(tokens=trial.tokens, loss=1.0)
+        return Outcome(Status.DONE, 1.0, 0.0, trial.tokens, str(ctx.alike))
+"""
+
+
+def test_a_proxy_hears_it_in_a_worker_and_through_the_file_of_a_slurm_job(tmp_path):
+    (tmp_path / "tells.py").write_text(TELLS)
+    spec = ProxySpec(f"{tmp_path}/tells.py:Tells")
+    job = Job("k", made(0), 1, spec, str(tmp_path / "states"), alike=((10, 2500), (40, 7)))
+    (here,) = run_call(job, lambda _: None)
+    asked = tmp_path / "k-1.json"
+    asked.write_text(encode_line(asdict(job) | {"path": sys.path}))
+    subprocess.run([sys.executable, "-m", "planner.sweep.slurm", str(asked)], check=True)
+    there = [json.loads(line) for line in asked.with_suffix(".told").read_text().splitlines()]
+    assert here.outcome.note == there[-1]["outcome"]["note"] == "{10: 2500, 40: 7}"
