@@ -106,8 +106,9 @@ class Proxy(Protocol):
     ``capabilities`` declares what the proxy can do beyond training from scratch: ``"fork"`` (start
     from a trunk's checkpoint), ``"resume"`` (continue from its own checkpoint folder),
     ``"finder"`` (an LR range test), ``"coordinates"`` (see :class:`CoordinateProxy`),
-    ``"train_many"`` (see :class:`StackingProxy`), ``"subset"`` (a shape's ``unique`` bounds the
-    data its run may see, and metrics tell ``unique_tokens``) and
+    ``"train_many"`` (see :class:`StackingProxy`), ``"compiles"`` (see :class:`CompilingProxy`),
+    ``"subset"`` (a shape's ``unique`` bounds the data its run may see, and metrics tell
+    ``unique_tokens``) and
     ``"noise_scale"``: where its options ask for it, curves hold grad_sq_small and grad_sq_big,
     squared norms of unclipped mean gradients at the same weights, and metrics batch_small,
     batch_big (tokens) and measured_tokens (what that cost besides). ``recipe`` is the proxy's
@@ -149,6 +150,17 @@ class CoordinateProxy(Proxy, Protocol):
 
         Every sequence has ``trial.steps`` entries; 0 while a layer puts out nothing but zeros.
         """
+        ...
+
+
+class CompilingProxy(Proxy, Protocol):
+    """A proxy with the capability ``"compiles"``: it runs some of its trials as compiled code.
+
+    Their metrics tell ``compiled``: 1, and their pace is not that of the others.
+    """
+
+    def compiles(self, trial: Trial, device: str, alike: Mapping[int, int]) -> bool:
+        """Say whether a trial will run compiled code; ``alike`` as in :class:`Context`."""
         ...
 
 

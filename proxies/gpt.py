@@ -69,7 +69,7 @@ class GptProxy:
     """
 
     capabilities = frozenset(
-        {"fork", "resume", "finder", "noise_scale", "coordinates", "train_many"}
+        {"fork", "resume", "finder", "noise_scale", "coordinates", "train_many", "compiles"}
     )
 
     def __init__(  # noqa: PLR0913 - the options of the YAML
@@ -207,6 +207,14 @@ class GptProxy:
             for training, stepper in zip(stack.trainings, steppers, strict=True)
         ]
 
+    def compiles(self, trial: Trial, device: str, alike: Mapping[int, int]) -> bool:
+        """Say whether a trial is to run compiled code (``proxies/_compile.py``)."""
+        if self.compile != "auto" or device != "cpu":
+            return self.compile == "on"
+        windows = self._pass(trial.batch_tokens)
+        same = (tokens for batch, tokens in alike.items() if self._pass(batch) == windows)
+        return pays(self.model_shape(trial.shape), windows, trial.new_tokens, sum(same))
+
     def coordinates(self, trial: Trial, device: str = "cpu") -> Mapping[str, list[float]]:
         """Return the RMS of the pre-activations of each kind of layer after each step of a trial.
 
@@ -230,19 +238,10 @@ class GptProxy:
 
     def _code(self, model: Gpt, trial: Trial, bf16: bool, alike: Mapping[int, int]) -> Code | None:
         """Return the compiled pass of a trial, if it is to run one."""
-        windows, together = self._shared(trial, alike)
-        measured = model.flat.device.type == "cpu"
-        pay = measured and pays(model.shape, windows, trial.new_tokens, together)
-        if self.compile == "off" or (self.compile == "auto" and not pay):
+        if not self.compiles(trial, model.flat.device.type, alike):
             return None
-        code = compiled(model, windows=windows, bf16=bf16)
+        code = compiled(model, windows=self._pass(trial.batch_tokens), bf16=bf16)
         return None if code.broken else code
-
-    def _shared(self, trial: Trial, alike: Mapping[int, int]) -> tuple[int, int]:
-        """Return the windows of a trial's pass, and the tokens of all that are trained by it."""
-        windows = self._pass(trial.batch_tokens)
-        same = (tokens for batch, tokens in alike.items() if self._pass(batch) == windows)
-        return windows, sum(same)
 
     def _pass(self, batch_tokens: int) -> int:
         windows = max(1, batch_tokens // self.context)

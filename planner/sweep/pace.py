@@ -4,9 +4,10 @@
 
 by least squares of the relative error: arithmetic, starting up, what every token costs whatever the
 model, what every step costs whatever its batch. Of the time of a stack of n trials each counts its
-n-th part; a stack starts up and steps once for all of them. A promise carries a margin of TWICE the
-root mean square of that error, so that what was committed is seldom exceeded. Times stop a sweep
-and price it; they never steer it.
+n-th part; a stack starts up and steps once for all of them. Trials that run compiled code have
+coefficients of their own, and the others' until one of them has ended. A promise carries a margin
+of TWICE the root mean square of that error, so that what was committed is seldom exceeded. Times
+stop a sweep and price it; they never steer it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Work:
     steps: float
     devices: float = 1.0
     stack: float = 1.0
+    compiled: bool = False
 
     @classmethod
     def of(cls, trial: Trial, size: Size, devices: float = 1.0, stack: int = 1) -> Work:
@@ -59,8 +61,7 @@ class Pace:
     """The time of trials, from sums over those that have ended."""
 
     def __init__(self, runs: Iterable[Run] = ()) -> None:
-        self._matrix, self._vector, self._count = np.zeros((TERMS, TERMS)), np.zeros(TERMS), 0
-        self._solved: tuple[int, Floats, float] | None = None
+        self._plain, self._compiled = _Times(), _Times()
         self._seen = 0
         for run in runs:
             self.learn(run)
@@ -79,23 +80,53 @@ class Pace:
             return
         steps, stack = tokens / run.trial.batch_tokens, run.metrics.get("stack", 1.0)
         done = Work(run.size.flops(tokens), tokens, steps, stack=stack)
-        terms = done.terms / run.seconds
-        self._matrix += np.outer(terms, terms)
-        self._vector += terms
-        self._count += 1
+        times = self._compiled if run.metrics.get("compiled") else self._plain
+        times.learn(done.terms, run.seconds)
 
     @property
     def known(self) -> bool:
         """Say whether any run has told its time."""
-        return self._count > 0
+        return self._plain.known or self._compiled.known
 
     def expect(self, work: Work) -> float:
         """Return the seconds a trial is expected to take (its part of a stack's); 0 if unknown."""
-        return float(self._solve()[1] @ work.terms) if self.known else 0.0
+        return self._of(work).expect(work.terms)
 
     def promise(self, work: Work) -> float:
         """Return the seconds a trial seldom exceeds; 0 while nothing is known."""
-        return self.expect(work) * (1 + self._solve()[2]) if self.known else 0.0
+        times = self._of(work)
+        return times.expect(work.terms) * (1 + times.margin)
+
+    def _of(self, work: Work) -> _Times:
+        first, second = self._plain, self._compiled
+        if work.compiled:
+            first, second = second, first
+        return first if first.known else second
+
+
+class _Times:
+    """The coefficients of trials that run alike, from sums over those that have ended."""
+
+    def __init__(self) -> None:
+        self._matrix, self._vector, self._count = np.zeros((TERMS, TERMS)), np.zeros(TERMS), 0
+        self._solved: tuple[int, Floats, float] | None = None
+
+    @property
+    def known(self) -> bool:
+        return self._count > 0
+
+    @property
+    def margin(self) -> float:
+        return self._solve()[2] if self.known else LEAST_MARGIN
+
+    def learn(self, terms: Floats, seconds: float) -> None:
+        scaled = terms / seconds
+        self._matrix += np.outer(scaled, scaled)
+        self._vector += scaled
+        self._count += 1
+
+    def expect(self, terms: Floats) -> float:
+        return float(self._solve()[1] @ terms) if self.known else 0.0
 
     def _solve(self) -> tuple[int, Floats, float]:
         """Return the count it was solved for, the best coefficients >= 0, and the margin."""

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from errno import ENOSPC
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from planner._spend import Held
 from planner.errors import BudgetError, LedgerError
 from planner.ledger import Ledger
 from planner.means import ExecutorChoice
-from planner.proxy import Proxy, ProxySpec
+from planner.proxy import CompilingProxy, Proxy, ProxySpec
 from planner.run import Round, Status, Trial
 from planner.shape import Size
 from planner.sweep.alike import Decided
@@ -138,7 +138,13 @@ class RoundRunner:
 
     def _work(self, key: str, stack: int = 1) -> Work:
         trial = self._trials[key]
-        return Work.of(trial, self._size(trial), self._needs(trial).devices, stack)
+        needs = self._needs(trial)
+        work = Work.of(trial, self._size(trial), needs.devices, stack)
+        if "compiles" not in self._bench.proxy.capabilities:
+            return work
+        proxy = cast(CompilingProxy, self._bench.proxy)
+        alike = dict(self._bench.decided.alike(trial.shape))
+        return replace(work, compiled=proxy.compiles(trial, needs.device, alike))
 
     def _needs(self, trial: Trial) -> Resources:
         return resources_of(self._bench.asked, self._bench.proxy, trial)

@@ -35,7 +35,6 @@ from planner.proxies._compile import (
     LOAD_SECONDS,
     TOKEN_SECONDS,
     _settings,
-    pays,
 )
 from planner.proxies._loop import Training
 from planner.proxies.gpt import GptProxy
@@ -254,8 +253,8 @@ def quickstart() -> None:
         decided.follow(rounds[:number])
         for trial in step.trials:
             shape = proxy.model_shape(trial.shape)
-            windows, together = proxy._shared(trial, dict(decided.alike(trial.shape)))
-            if pays(shape, windows, trial.new_tokens, together):
+            windows = proxy._pass(trial.batch_tokens)
+            if proxy.compiles(trial, "cpu", dict(decided.alike(trial.shape))):
                 per_token = LAUNCH_SECONDS / (128 * windows) + TOKEN_SECONDS * shape.width
                 gain += shape.layers * per_token * trial.new_tokens
                 passes[shape, windows] = min(2, passes.get((shape, windows), 0) + 1)

@@ -83,6 +83,8 @@ def test_compiled_trials_end_alike_share_their_code_and_resume_to_the_bit(
     np.testing.assert_allclose(quick.column("loss"), plain.column("loss"), rtol=1e-4)
     assert outcome.loss == pytest.approx(expected.loss, rel=1e-3)
     assert (outcome.metrics["compiled"], "compiled" in expected.metrics) == (1.0, False)
+    assert fast.compiles(run, "cpu", {}), "what it says before is what it does"
+    assert not proxy.compiles(run, "cpu", {})
     other = trial(50, batch_tokens=BATCH, lr=0.02, seed=5)
     assert fast.train(other, Context(tmp_path / "other")).status is Status.DONE
     assert counters["stats"]["unique_graphs"] == 1

@@ -13,6 +13,7 @@ from planner.sweep.alike import Decided
 from planner.sweep.events import Ended, Job
 from planner.sweep.worker import run_call
 from tests.sweep.test_loop_faults import Scripted, make_runner
+from tests.sweep.toy_proxy import Toy
 
 
 def made(seed, params=10, tokens=1000, **more):
@@ -36,6 +37,34 @@ def test_new_tokens_of_a_shape_are_summed_by_batch_over_all_rounds():
     assert decided.alike({"params": 10, "do": "learn"}) == ((10, 2600), (40, 4000))
     assert decided.alike({"params": 20, "do": "learn"}) == ((10, 1000),)
     assert decided.alike({"params": 30}) == ()
+
+
+class Compiling(Toy):
+    """Compiles what has company, as it says."""
+
+    capabilities = Toy.capabilities | {"compiles"}
+
+    def compiles(self, trial, device, alike):
+        return device == "cpu" and alike[trial.batch_tokens] > trial.new_tokens
+
+
+def test_what_will_be_compiled_is_expected_to_be_as_fast_as_what_was(tmp_path):
+    def took(seconds, **metrics):
+        def event(key):
+            outcome = Outcome(Status.DONE, 1.0, 0.0, 1000, metrics=metrics)
+            return Ended(key, 1, outcome, {}, seconds, "cpu")
+
+        return event
+
+    with Ledger.open(tmp_path / "study") as ledger:
+        script = took(100.0), took(10.0, compiled=1.0), took(1.0), took(1.0), took(1.0)
+        executor = Scripted(*script)
+        company = made(0, params=20), made(1, params=20, tokens=3000)
+        for step in rounds((made(0),), (made(1, params=30),), (made(2, params=40), *company)):
+            ledger.decided(step, "1")
+            make_runner(ledger, executor, proxy=Compiling({})).run(ledger.rounds[-1])
+    sizes = [job.trial.shape["params"] for job in executor.jobs]
+    assert sizes[2:] == [40, 20, 20], "three times the tokens take less time, once compiled"
 
 
 def test_a_resumed_trial_is_told_what_it_was_told_at_first(tmp_path):

@@ -217,6 +217,18 @@ def test_the_pace_of_sizes_batches_and_starting_up_is_told_apart():
         pace.learn(Run(trial, str(n), Status.DONE, 2.0, 0.01, size, tokens, work.flops, seconds))
 
 
+def test_compiled_trials_have_a_pace_of_their_own():
+    compiled = replace(WORK, compiled=True)
+    pace = Pace([ended("a", 100.0)])
+    assert pace.expect(compiled) == pace.expect(WORK), "until one has ended they are like the rest"
+    pace.learn(ended("b", 40.0, metrics={"compiled": 1.0}))
+    assert pace.expect(compiled) == pytest.approx(40)
+    assert pace.expect(WORK) == pytest.approx(100)
+    alone = Pace([ended("b", 40.0, metrics={"compiled": 1.0})])
+    assert alone.known
+    assert alone.promise(WORK) > 40
+
+
 def test_failures_and_resumed_tokens_do_not_spoil_the_pace():
     pace = Pace([ended("a", 100.0)])
     pace.learn(replace(ended("b", 1.0), status=Status.FAILED))

@@ -65,8 +65,8 @@ def make_round(folder, *todo):
     return Round(1, "seeds", tuple(trials), "because")
 
 
-def make_runner(ledger, executor, *, host="local", vigil=None):
-    proxy = load_proxy(TOY)
+def make_runner(ledger, executor, *, host="local", vigil=None, proxy=None):
+    proxy = proxy or load_proxy(TOY)
     states = Checkpoints(ledger.folder / "checkpoints")
     bench = Bench(TOY, proxy, {}, host, states, vigil or Vigil())
     return RoundRunner(bench, ledger, executor, Silence(), Limits(Budget(flops=1e12)))
