@@ -31,6 +31,8 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
     "distributed": (),
     "coordinates": ("coordinates",),
     "train_many": ("stack_key", "stack_size", "train_many"),
+    "compiles": ("compiles",),
+    "subset": (),
 }
 """What may be declared, and the methods it needs."""
 

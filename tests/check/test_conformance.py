@@ -331,6 +331,7 @@ def test_the_command_says_what_is_wrong_and_what_would_be_right():
 def test_the_shipped_proxies_keep_their_promises(tmp_path, monkeypatch):
     plain = check("synthetic")
     assert plain.exit_code == 0
+    assert check("image").exit_code == 0
     assert plain.stderr.startswith("rehearsing synthetic in trials of 40 steps at {")
     monkeypatch.setenv("PLANNER_CACHE", str(tmp_path / "cache"))
     space = tmp_path / "toy.yaml"
