@@ -17,6 +17,7 @@ Without own cells both laws are the published ones, and the findings say so.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -80,13 +81,16 @@ def fit_hyper(
     if joint and runs:
         lr_law, batch_law = joint_laws(runs, beliefs, noise.sd)
         flops = [run.flops for run in runs if run.done]
+        places = _compared(runs)
     else:
         lr_law = fit_lr_law(cells, beliefs, FORMS[forms.chosen])
         batch_law = fit_batch_law(located, beliefs)
         flops = [cell.flops for cell in cells]
-    laws = _Laws(beliefs, lr_law, batch_law, forms, cells, tuple(sweep for sweep, _ in located))
+        places = [(cell.params, cell.tokens, cell.batch_tokens) for cell in cells]
+    sweeps = tuple(sweep for sweep, _ in located)
+    laws = _Laws(beliefs, lr_law, batch_law, forms, cells, sweeps, places)
     rule = batch_rule(cells, beliefs) if owes_nothing(beliefs) else ()
-    edges = edge_findings(cells, laws.sweeps, recipe)
+    edges = edge_findings(cells, sweeps, recipe)
     told = (*edges, *uncovered(parametrization), *rule)
     return _hyper_fit(laws, runs, flops, (measured, noise.sd), told)
 
@@ -100,6 +104,8 @@ class _Laws(NamedTuple):
     forms: LrComparison
     cells: tuple[Cell, ...]
     sweeps: tuple[BatchSweep, ...]
+    places: Sequence[tuple[float, float, float]]
+    """(params, tokens, batch_tokens) where learning rates were told apart."""
 
 
 def _hyper_fit(
@@ -110,7 +116,7 @@ def _hyper_fit(
     told: Sequence[Finding],
 ) -> HyperFit:
     """Complete the laws by curvatures, warmup and findings, beside those ``told``."""
-    beliefs, lr_law, batch_law, forms, cells, sweeps = laws
+    beliefs, lr_law, batch_law, forms, cells, sweeps, places = laws
     flops = flops or [*PUBLISHED_FLOPS, 6 * beliefs.params * beliefs.tokens]
     slope = depth_slope(cells, beliefs) if cells and shrinks(beliefs) else 0.0
     depths = [at_anchor(cell, beliefs, slope) for cell in cells if cell.basin.interior]
@@ -131,11 +137,21 @@ def _hyper_fit(
         batch_sweeps=sweeps,
         warmup=fit_warmup(runs, sigma=noise[1]),
         findings=(
-            *transfer_findings(cells, lr_law, batch_law, beliefs),
+            *transfer_findings(cells, places, lr_law, batch_law, beliefs),
             *form_findings(forms),
             *told,
         ),
     )
+
+
+def _compared(runs: Sequence[Run]) -> list[tuple[float, float, float]]:
+    """Return the (params, tokens, batch_tokens) at which two learning rates or more were tried."""
+    rates: dict[tuple[float, float, float], set[float]] = defaultdict(set)
+    for run in runs:
+        trial = run.trial
+        place = run.size.params_matmul, float(trial.tokens), float(trial.batch_tokens)
+        rates[place].add(trial.lr)
+    return [place for place, tried in rates.items() if len(tried) > 1]
 
 
 def _beliefs_at_anchor(runs: Sequence[Run], unit: str, optimizer: str) -> Priors:

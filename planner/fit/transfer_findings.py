@@ -38,18 +38,22 @@ MEANING = {
 
 def transfer_findings(
     cells: Sequence[Cell],
+    places: Sequence[tuple[float, float, float]],
     lr_law: LrLaw,
     batch_law: BatchLaw,
     prior: Priors,
 ) -> tuple[Finding, ...]:
-    """Return the findings of a fit: gaps in its evidence and conflicts with what is believed."""
+    """Return the findings of a fit: gaps in its evidence and conflicts with what is believed.
+
+    ``places`` are the (params, tokens, batch_tokens) at which learning rates were told apart.
+    """
     if not cells:
         are = "orders of magnitude" if owes_nothing(prior) else "published priors"
         what = f"No learning-rate basin was measured; learning rate and batch are {are}."
         remedy = "sweep three learning rates or more at one size, horizon and batch"
         return (Finding("lr-prior-only", Severity.WARNING, what, remedy),)
     return (
-        *_gaps(cells),
+        *_gaps(cells, places),
         *_conflicts(lr_law.conflicts(prior) | {"batch": batch_conflict(batch_law, prior)}, prior),
     )
 
@@ -70,25 +74,26 @@ def form_findings(forms: LrComparison) -> tuple[Finding, ...]:
     return (Finding("lr-form", Severity.WARNING, what, remedy),)
 
 
-def _gaps(cells: Sequence[Cell]) -> list[Finding]:
+def _gaps(cells: Sequence[Cell], places: Sequence[tuple[float, float, float]]) -> list[Finding]:
     found = []
+    sizes, tokens, batches = (set(axis) for axis in zip(*places, strict=True))
     cost = 3 * max(cell.flops for cell in cells)
-    if len({cell.params for cell in cells}) < 2:
+    if len(sizes) < 2:
         what = "The learning rate was swept at one size; its change with size is the prior's."
         remedy = "sweep three learning rates at a second size"
         found.append(Finding("lr-one-size", Severity.WARNING, what, remedy, 4 * cost))
-    if len({cell.tokens for cell in cells}) < 2:
+    if len(tokens) < 2:
         what = "The learning rate was swept at one horizon; its change with tokens is the prior's."
         remedy = "sweep three learning rates at a second horizon"
         found.append(Finding("lr-one-horizon", Severity.WARNING, what, remedy, 4 * cost))
-    if len({cell.batch_tokens for cell in cells}) < 2:
+    if len(batches) < 2:
         what = "The batch was never varied; the best batch is the prior's."
         remedy = "sweep the learning rate at three batches, x4 apart"
         found.append(Finding("batch-not-varied", Severity.WARNING, what, remedy, 2 * cost))
     horizons: dict[float, set[float]] = defaultdict(set)
-    for cell in cells:
-        horizons[cell.tokens].add(cell.batch_tokens)
-    if len(horizons) > 1 and all(len(batches) == 1 for batches in horizons.values()):
+    for _, horizon, batch in places:
+        horizons[horizon].add(batch)
+    if len(horizons) > 1 and all(len(varied) == 1 for varied in horizons.values()):
         what = (
             "The learning rate was swept at several horizons, each at a single batch: its change "
             "with tokens has the other sign at another batch, and the two cannot be told apart."

@@ -3,13 +3,16 @@
 Each study draws a world (law, noise, basins, exponents of lr and batch), sweeps it with the shipped
 policy, and plans for 100x the largest proxy. Counted over independent studies: how often the
 predictive 90 % intervals hold the held-out losses, ln N*, ln lr* and ln B* of the target; their
-interval score against a plain delta-method fit of the same ladder; and the decision error.
+interval score against a plain delta-method fit of the same ladder; the decision error; and the
+regret of the learning rate and batch that the plan would train its target with.
 
 Two sets of worlds: *exact* ones follow the law to the target, and *bent* ones depart from it beyond
 the ladder as the predictive interval assumes they may: ln(L - E) by .04 z and ln N* by .15 z per
 decade of compute, ln lr* by .16 z + .35 z' per decade, ln B* by .25 z + .25 z' per decade.
 
-    python -m tests.benchmarks.bench_synthetic [STUDIES] [SEED]
+    python -m tests.benchmarks.bench_synthetic [STUDIES] [SEED] [CONFIRM]
+
+CONFIRM is how the question between grid and ladder is asked: design (default) or on.
 """
 
 from __future__ import annotations
@@ -26,9 +29,13 @@ from scipy.optimize import curve_fit
 from scipy.stats import binomtest, norm
 
 from planner.decide.evidence import fit_loss_of, judge_held_out
+from planner.decide.hyper import rung_hyper
+from planner.fit.hyper_fit import HyperFit
 from planner.ledger import Ledger
 from planner.observations import Observations
+from planner.proxies._planted import Truth
 from planner.proxies.synthetic import SyntheticProxy
+from planner.shape import Size
 from planner.space import SearchSpace
 from planner.sweep.inline import InlineExecutor
 from planner.sweep.layout import Layout
@@ -38,6 +45,7 @@ from tests.studies import Silence
 
 Z90 = float(norm.ppf(0.95))
 REACH = 100.0
+LEAST_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,8 @@ class Outcome:
     wasted: float
     bent: bool
     held_out_won: bool
+    regret: float
+    """Nats above the loss at the target's own lr* and B*."""
 
 
 def world(rng: np.random.Generator, *, bent: bool) -> dict:
@@ -102,7 +112,7 @@ def world(rng: np.random.Generator, *, bent: bool) -> dict:
     }
 
 
-def study(options: dict, seed: int) -> SearchSpace:
+def study(options: dict, seed: int, confirm: str) -> SearchSpace:
     """Return the quickstart's grid over a planted world."""
     return SearchSpace.model_validate(
         {
@@ -113,19 +123,19 @@ def study(options: dict, seed: int) -> SearchSpace:
             "lr": {"log": [2e-3, 6.4e-2], "factor": 2},
             "batch_tokens": {"log": [128, 2048], "factor": 4},
             "horizons": {"tokens_per_run": ["500k", "1M", "2M", "4M", "8M"]},
-            "stages": {"confirm": True},
+            "stages": {"confirm": confirm},
             "budget": {"flops": 4e13},
             "executor": {"name": "inline", "workers": 1},
         }
     )
 
 
-def measure(task: tuple[int, bool]) -> Outcome:
+def measure(task: tuple[int, bool, str]) -> Outcome:
     """Sweep one planted world and hold its predictions to the truth."""
-    seed, bent = task
+    seed, bent, confirm = task
     rng = np.random.default_rng([seed, int(bent)])
     options = world(rng, bent=bent)
-    setup = prepare(study(options, seed))
+    setup = prepare(study(options, seed, confirm))
     with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "study") as ledger:
         run_sweep(setup, ledger, InlineExecutor, Silence())
         state = state_of(setup, ledger)
@@ -157,6 +167,7 @@ def _hold(
     said_lr, said_batch = hyper.lr(size, tokens, batch), hyper.batch(size, tokens)
     scatter = bent * 0.16 * rng.standard_normal() + 0.35 * decades * rng.standard_normal()
     b_scatter = bent * 0.25 * rng.standard_normal() + 0.25 * decades * rng.standard_normal()
+    regret = _regret(proxy.truth, hyper, size, tokens, (scatter, b_scatter))
     loss_ref, n_ref = delta_method(ladder_points(ladder), state.prediction, target)
     cases = [
         Case("ln N*", *np.quantile(draws, [0.05, 0.95]), math.log(best), n_ref),
@@ -181,7 +192,21 @@ def _hold(
         at[1] - float(proxy.truth.best_loss(best * step**0.5, tokens * step**0.5))
     )
     won = judgement is not None and judgement.winner_steps_off == 0
-    return Outcome(tuple(cases), abs(math.log(chosen / best)), (at[0] - at[1]) * slope, bent, won)
+    return Outcome(
+        tuple(cases), abs(math.log(chosen / best)), (at[0] - at[1]) * slope, bent, won, regret
+    )
+
+
+def _regret(
+    truth: Truth, hyper: HyperFit, size: Size, tokens: float, scatter: tuple[float, float]
+) -> float:
+    """Return what the plan's lr and batch cost at a target whose optima scatter in ln."""
+    plan = rung_hyper(hyper, size, tokens, min_batch_tokens=LEAST_BATCH)
+    best = float(truth.best_lr(size.params_matmul, tokens, plan.batch_tokens))
+    off = math.log(plan.lr / best) - scatter[0]
+    off_batch = math.log(plan.batch_tokens / float(truth.best_batch(tokens))) - scatter[1]
+    k = truth.curvature.low if off < 0 else truth.curvature.high
+    return k * off**2 + truth.curvature.batch * off_batch**2
 
 
 def ladder_points(ladder: dict) -> Observations:
@@ -262,7 +287,9 @@ def report(outcomes: list[Outcome], title: str) -> None:
         f"  decision error |ln N/N*| median {np.median(errors):.3f}, p90 "
         f"{np.quantile(errors, 0.9):.3f}; compute wasted median {np.median(wasted):.2%}, p90 "
         f"{np.quantile(wasted, 0.9):.2%}; held-out winner as predicted in "
-        f"{np.mean([o.held_out_won for o in outcomes]):.0%}"
+        f"{np.mean([o.held_out_won for o in outcomes]):.0%}; regret of lr and batch mean "
+        f"{np.mean([o.regret for o in outcomes]):.4f}, median "
+        f"{np.median([o.regret for o in outcomes]):.4f} nats"
     )
 
 
@@ -270,7 +297,8 @@ def main() -> None:
     """Run both sets on two processes and print them."""
     studies = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    tasks = [(seed + i, bent) for bent in (False, True) for i in range(studies)]
+    confirm = sys.argv[3] if len(sys.argv) > 3 else "design"
+    tasks = [(seed + i, bent, confirm) for bent in (False, True) for i in range(studies)]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         outcomes = pool.map(measure, tasks, chunksize=4)
     report([o for o in outcomes if not o.bent], "exact worlds")

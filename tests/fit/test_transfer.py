@@ -115,6 +115,17 @@ def test_a_batch_optimum_below_the_grid_is_a_bound() -> None:
     assert fit.batch(sized(2e4), 1e6).contains(512)
 
 
+def test_runs_of_a_design_fill_the_gaps_that_no_grid_filled() -> None:
+    planted = world(noise=0.002)
+    runs = planted.anchor()
+    lr = np.exp(planted.best_lr(8e4, 4e6, 512))
+    pair = planted.cell(8e4, 4_000_000, 512, [0.5 * lr, 2 * lr])
+    told = {code for code in codes(fit_hyper([*runs, *pair], joint=True)) if "-one-" in code}
+    assert told == set()
+    alone = planted.cell(8e4, 4_000_000, 512, [lr])
+    assert {"lr-one-size", "lr-one-horizon"} <= set(codes(fit_hyper([*runs, *alone], joint=True)))
+
+
 def test_no_batch_is_asked_for_below_what_the_proxy_can_train_at() -> None:
     runs = world(noise=0.002).anchor(batches=(1024, 2048, 4096))
 
