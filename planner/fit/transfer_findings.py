@@ -131,7 +131,8 @@ def edge_findings(
                 "it is a bound."
             )
             remedy = NO_SMALLER if least else f"try batches {side} {edge:.0f} tokens"
-            found.append(Finding("batch-at-edge", Severity.WARNING, what, remedy))
+            severity = Severity.INFO if least else Severity.WARNING  # there is nothing to be done
+            found.append(Finding("batch-at-edge", severity, what, remedy))
     return tuple(found)
 
 

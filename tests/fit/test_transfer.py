@@ -131,13 +131,16 @@ def test_no_batch_is_asked_for_below_what_the_proxy_can_train_at() -> None:
 
     def advice(recipe: dict[str, object]) -> str:
         found = fit_hyper(runs, recipe=recipe).findings
-        return next(f"{f.what} {f.remedy}" for f in found if f.code == "batch-at-edge")
+        found = tuple(f for f in found if f.code == "batch-at-edge")
+        return next(f"{f.severity.value} {f.what} {f.remedy}" for f in found)
 
     for bound in ({"least_batch": 1024}, {"proxy": "gpt", "context": 1024}):
         assert "the smallest of this proxy" in advice(bound)
         assert "try batches" not in advice(bound)
+        assert advice(bound).startswith("info")
     for free in ({}, {"least_batch": 512}, {"proxy": "command", "context": 1024}):
         assert "try batches below 1024 tokens" in advice(free)
+        assert advice(free).startswith("warning")
 
 
 def test_a_learning_rate_optimum_outside_the_grid_is_said() -> None:
