@@ -40,11 +40,7 @@ def fit_hyper_of(runs: RunsByStage, recipe: Mapping[str, Any] = NO_RECIPE) -> Hy
     ``recipe`` names parametrisation, unit and optimizer, and with them the beliefs that hold.
     Runs that vary the weight decay would blur the learning rate's basin, so they stay out of it.
     """
-    hyper = fit_hyper(
-        hyper_runs(runs),
-        joint=bool(runs.get("design")),
-        recipe=recipe,
-    )
+    hyper = fit_hyper(hyper_runs(runs), joint=bool(runs.get("design")), recipe=recipe)
     return replace(hyper, decay=fit_decay(_pick(runs, DECAY_STAGES), sigma=hyper.sigma_seed))
 
 

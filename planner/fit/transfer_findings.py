@@ -142,7 +142,7 @@ def _least_batch(recipe: Mapping[str, Any]) -> float:
     A sequence of ``context`` tokens binds proxies; what a command makes of it is its own affair.
     """
     context = 0 if recipe.get("proxy") == "command" else recipe.get("context", 0)
-    return float(recipe.get("least_batch", context))
+    return float(recipe.get("least_batch", context) or 0)  # a recipe may say that it has none
 
 
 def _conflicts(moved: dict[str, float], prior: Priors) -> list[Finding]:

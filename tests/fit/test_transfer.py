@@ -138,7 +138,12 @@ def test_no_batch_is_asked_for_below_what_the_proxy_can_train_at() -> None:
         assert "the smallest of this proxy" in advice(bound)
         assert "try batches" not in advice(bound)
         assert advice(bound).startswith("info")
-    for free in ({}, {"least_batch": 512}, {"proxy": "command", "context": 1024}):
+    for free in (
+        {},
+        {"least_batch": 512},
+        {"context": None},
+        {"proxy": "command", "context": 1024},
+    ):
         assert "try batches below 1024 tokens" in advice(free)
         assert advice(free).startswith("warning")
 
